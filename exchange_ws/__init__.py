@@ -1,0 +1,1 @@
+"""Blocking, thread-based clients for the WebSocket APIs of exchanges."""
