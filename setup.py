@@ -1,0 +1,5 @@
+"""For tools that want this file; everything stands in setup.cfg."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,48 @@
+"""What every test has: no thread outlives it, and, on request, threads that take turns far more often than usual."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import pytest
+
+#: Seconds that threads may take to end after a test; reached only when something is broken.
+THREADS_END_S = 2.0
+
+USUAL_SWITCH_INTERVAL = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--switch-interval",
+        type=float,
+        metavar="SECONDS",
+        help="give sys.setswitchinterval this value for the session: 1e-6 makes races between threads likelier",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seconds = config.getoption("--switch-interval")
+    if seconds is not None:
+        config.stash[USUAL_SWITCH_INTERVAL] = sys.getswitchinterval()
+        sys.setswitchinterval(seconds)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    usual = config.stash.get(USUAL_SWITCH_INTERVAL, None)
+    if usual is not None:
+        sys.setswitchinterval(usual)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    """A test ends with the threads it began with."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    end = time.monotonic() + THREADS_END_S
+    for thread in left:
+        thread.join(max(0.0, end - time.monotonic()))
+    assert [] == [thread.name for thread in left if thread.is_alive()]
