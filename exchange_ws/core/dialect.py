@@ -1,0 +1,101 @@
+"""
+The shape of a wire language, the JSON reader that all languages share, and what a refusal becomes.
+
+A dialect is functions: no state, no clock, no I/O. What must be remembered, the session and the decoder remember.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable, Iterable, Mapping, NoReturn, Sequence
+
+import attrs
+
+from exchange_ws.core.messages import (
+    SUBSCRIBE,
+    TOO_MANY,
+    UNAUTHORIZED,
+    Command,
+    Heartbeat,
+    Limits,
+    Message,
+    Outgoing,
+    Refusal,
+    Topic,
+    Update,
+)
+from exchange_ws.errors import AuthenticationError, RateLimited, RequestRejected, SubscriptionRejected
+from exchange_ws.events import Event, Numbers
+
+try:
+    import orjson
+except ImportError:  # no wheel for this interpreter
+    orjson = None  # type: ignore[assignment]
+
+__all__ = ["Dialect", "Reading", "dump", "parse", "parse_with_json", "refused"]
+
+
+@attrs.frozen
+class Reading:
+    """What `interpret` may know beside the update: when it was received, how numbers are wanted, who reads it."""
+
+    received: float  #: Unix seconds by our clock
+    numbers: Numbers
+    topics: Mapping[bytes, Topic]  #: the reading subscription's topics by key
+
+
+@attrs.frozen
+class Dialect:
+    """A wire language: functions and declared limits. Plain functions, so that a hot call is a call, not a look-up."""
+
+    name: str  #: of the exchange, as `exchange_ws.connect` takes it
+    route: Callable[[bytes], bytes | None]  #: cheap: the key of an update; None if unsure, never wrong
+    decode: Callable[[bytes], Message]  #: full parse; raises ValueError for what is not JSON
+    encode: Callable[[Command, int], Outgoing]  #: command and serial in; bytes, and the key of its reply, out
+    changes: Callable[[frozenset[Topic], frozenset[Topic]], Iterable[Command]]  #: from (stated, wanted)
+    fits: Callable[[frozenset[Topic], Topic], bool]  #: may this topic join those on one connection?
+    limits: Limits
+    heartbeat: Heartbeat
+    interpret: Callable[[Update, Reading], Sequence[Event]]  #: an update in the users' vocabulary; on the consumer's thread
+    split: Callable[[bytes], Sequence[bytes]] | None = None  #: several messages in one frame
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_scan = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+
+
+def parse_with_json(message: bytes) -> Any:
+    """One JSON text with the standard library, as strict as orjson; ValueError for anything else."""
+    text = message.decode().strip(" \t\r\n")
+    try:
+        value, end = _scan(text)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+    if end != len(text):
+        raise ValueError("more than one JSON text")
+    return value
+
+
+parse: Callable[[bytes], Any] = parse_with_json if orjson is None else orjson.loads
+
+
+def dump(value: Any) -> bytes:
+    """Compact JSON of what we say: small, seldom and ours, so the standard library does."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def refused(refusal: Refusal, command: Command) -> RequestRejected:
+    """The error that a refused command raises on the thread that asked."""
+    shown = command.shown()
+    text = f"{command.method}: {refusal.message}" + ("" if refusal.code is None else f" (code {refusal.code})")
+    told: dict[str, Any] = {"code": refusal.code, "message": refusal.message, "request": shown}
+    if refusal.kind == TOO_MANY:
+        return RateLimited(text, retry_after_s=refusal.retry_after_s, **told)
+    if refusal.kind == UNAUTHORIZED:
+        return AuthenticationError(text, **told)
+    if command.kind == SUBSCRIBE:
+        return SubscriptionRejected(text, topic=", ".join(sorted(topic.name for topic in command.states)), **told)
+    return RequestRejected(text, **told)
