@@ -1,0 +1,184 @@
+"""The architecture, held true: who may import whom, who may start threads, and that what is public is documented."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "exchange_ws"
+MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+EXCHANGES = sorted(path.name for path in (PACKAGE / "exchanges").iterdir() if (path / "__init__.py").exists())
+
+#: What a module must not import: (modules, forbidden, why).
+FORBIDDEN = [
+    (
+        r"wire/.*",
+        r"exchange_ws\.(core|exchanges|sandbox|cli|orderbook|events)\b",
+        "bytes are at the bottom",
+    ),
+    (r"core/.*", r"exchange_ws\.(exchanges|sandbox|cli)\b", "the engine knows no exchange"),
+    (
+        r"(sandbox/.*|exchanges/[^/]+/sandbox)\.py",
+        r"exchange_ws\.(core|wire|orderbook)\b|exchange_ws\..*dialect\b",
+        "a sandbox that shared code with the client would share its bugs",
+    ),
+    (r"exchanges/[^/]+/sandbox\.py", r"exchange_ws\.exchanges\b", "a sandbox is written from the documentation"),
+    (
+        r"(events|orderbook|wire/frames|core/(messages|dialect|session)|exchanges/[^/]+/.*dialect)\.py",
+        r"(threading|_thread|socket|ssl|select|selectors|time|asyncio|concurrent|subprocess|logging)\b",
+        "these turn values into values",
+    ),
+    (
+        r"(core/(messages|dialect|session)|exchanges/[^/]+/.*dialect)\.py",
+        r"exchange_ws\.(wire|clock)\b|exchange_ws\.core\.(connection|subscription|timer|client|auth)\b",
+        "these are driven by the connection, never the other way round",
+    ),
+    (r"(events|errors|clock)\.py", r"exchange_ws\.(?!errors\b)", "everyone imports these"),
+    (r"(?!wire/transport\.py).*", r"websocket\b", "one module dials"),
+    (r"(?!core/auth\.py|exchanges/[^/]+/client\.py).*", r"requests\b", "REST belongs to facades and tokens"),
+    (r"(?!sandbox/server\.py).*", r"websockets\b", "an optional dependency has one door"),
+    (r"(?!core/dialect\.py).*", r"orjson\b", "JSON is chosen once"),
+    (r"(?!core/subscription\.py).*", r"pandas\b", "an optional dependency has one door"),
+    (r"(?!cli\.py).*", r"rich\b", "an optional dependency has one door"),
+    (r"(cli|__main__)\.py", r"exchange_ws\.(core|wire|exchanges)\b", "the command line uses what users can use"),
+]
+
+#: The modules that may start threads.
+STARTS_THREADS = ("core/connection.py", "core/timer.py", "core/subscription.py", "sandbox/server.py")
+
+
+def imports(source: str, module: str) -> Iterator[str]:
+    """Full names of everything that *source* imports, at any depth; *module* is its path within the package."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = ("exchange_ws/" + module).split("/")[: -node.level]
+                base = ".".join([*parents, base]).rstrip(".")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def violations(source: str, module: str) -> list[str]:
+    """The rules of `FORBIDDEN` that *source* breaks when it stands at *module*."""
+    return [
+        f"{module} imports {name}: {why}"
+        for modules, forbidden, why in FORBIDDEN
+        if re.fullmatch(modules, module)
+        for name in imports(source, module)
+        if re.match(forbidden, name)
+    ]
+
+
+def code_words(source: str) -> set[str]:
+    """Names and string literals of *source*, lower case; docstrings and comments may cite examples."""
+    tree = ast.parse(source)
+    words = []
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a string that stands alone is a docstring
+            node.body = [part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))]
+    for node in ast.walk(tree):
+        for value in vars(node).values():
+            if isinstance(value, bytes):
+                value = value.decode("latin-1")
+            if isinstance(value, str):
+                words.append(value.lower())
+    return set(words)
+
+
+def thread_starts(source: str) -> list[int]:
+    """Lines of *source* that make a thread."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and (getattr(node.func, "attr", None) or getattr(node.func, "id", "")) in ("Thread", "Timer", "ThreadPoolExecutor")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "broken"),
+    [
+        ("wire/frames.py", "from exchange_ws.core import session", 1),
+        ("wire/frames.py", "from ..core.session import Session", 1),
+        ("wire/frames.py", "def read():\n    import socket", 1),
+        ("wire/frames.py", "import struct\nfrom exchange_ws.errors import WireError", 0),
+        ("core/client.py", "from exchange_ws.exchanges.whitebit.client import WhiteBIT", 1),
+        ("core/client.py", "from exchange_ws.wire.transport import Transport", 0),
+        ("core/session.py", "import time", 1),
+        ("core/session.py", "from exchange_ws.clock import Clock", 1),
+        ("exchanges/whitebit/dialect.py", "from exchange_ws.core.dialect import Dialect", 0),
+        ("exchanges/whitebit/dialect.py", "import threading", 1),
+        ("exchanges/whitebit/sandbox.py", "from exchange_ws.sandbox.server import Server", 0),
+        ("exchanges/whitebit/sandbox.py", "from exchange_ws.exchanges.whitebit.dialect import decode", 2),
+        ("exchanges/whitebit/client.py", "import requests", 0),
+        ("core/connection.py", "import requests", 1),
+        ("core/connection.py", "import websocket", 1),
+        ("core/connection.py", "import websockets", 1),
+        ("sandbox/server.py", "import websockets", 0),
+        ("cli.py", "from exchange_ws.core.client import Client", 1),
+        ("cli.py", "import exchange_ws\nfrom exchange_ws.errors import ExchangeError", 0),
+    ],
+)
+def test_rules_see_what_they_forbid(module, source, broken):
+    """A rule that could not be broken would protect nothing."""
+    assert broken == len(violations(source, module))
+
+
+def test_code_words_leaves_out_prose():
+    """Docstrings and comments may name an exchange; names and literals are seen."""
+    source = '"""Like WhiteBIT."""\nKEY = b"bybit"  # Kraken\ndef bitzoom_ping(): "As Deribit."'
+    assert {"bybit", "key", "bitzoom_ping"} <= code_words(source)
+    assert not {"whitebit", "kraken", "deribit"} & set("".join(code_words(source)).split())
+    assert "like whitebit." not in code_words(source)
+
+
+def test_thread_starts_sees_both_spellings():
+    """`threading.Thread(...)` and an imported `Thread(...)` are found."""
+    assert [1, 2] == thread_starts("threading.Thread(target=f)\nThread(target=f)\nthreading.Lock()")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports(module):
+    """Each layer imports only what lies below it."""
+    assert [] == violations(MODULES[module].read_text("utf-8"), module)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith(("core/", "wire/"))])
+def test_engine_names_no_exchange(module):
+    """The code of the engine contains no exchange's name."""
+    words = code_words(MODULES[module].read_text("utf-8"))
+    assert [] == [(name, word) for name in EXCHANGES for word in words if name in word]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in STARTS_THREADS])
+def test_threads_are_started_in_few_places(module):
+    """Only the modules that also join their threads start any."""
+    assert [] == thread_starts(MODULES[module].read_text("utf-8"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_annotations_are_postponed(module):
+    """Annotations are never evaluated at import, so that they may be newer than the oldest Python."""
+    body = ast.parse(MODULES[module].read_text("utf-8")).body
+    code = [node for node in body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    first = ast.unparse(code[0]) if code else None
+    assert first in (None, "from __future__ import annotations")
+
+
+@pytest.mark.parametrize("module", ["exchange_ws", "exchange_ws.errors", "exchange_ws.events", "exchange_ws.sandbox"])
+def test_public_names_are_documented(module):
+    """Each name in `__all__` has its own entry in the documentation."""
+    names = importlib.import_module(module).__all__
+    pages = "\n".join(page.read_text("utf-8") for page in sorted((ROOT / "docs").glob("*.rst")))
+    documented = set(re.findall(r"^\.\. auto\w+:: (?:\w+\.)*(\w+)$", pages, re.MULTILINE))
+    assert names
+    assert [] == [name for name in names if name not in documented]
