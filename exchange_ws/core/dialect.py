@@ -7,7 +7,8 @@ A dialect is functions: no state, no clock, no I/O. What must be remembered, the
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Iterable, Mapping, NoReturn, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable, NoReturn
 
 import attrs
 

@@ -1,0 +1,44 @@
+"""How much may be done now: at most so many things in any window of so many seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from exchange_ws.core.messages import Pace
+
+__all__ = ["Budget"]
+
+
+class Budget:
+    """
+    A sliding log of the moments at which something was done. Not thread-safe: its owner's lock guards it.
+
+    A log rather than a token bucket, because a bucket that refills allows nearly twice its size in one window, and the
+    exchanges count windows.
+    """
+
+    __slots__ = ("_done", "_pace")
+
+    def __init__(self, pace: Pace | None) -> None:
+        self._pace = pace
+        self._done: deque[float] = deque()
+
+    def room(self, now: float) -> int:
+        """How many things may be done at once now; a large number without a limit."""
+        if self._pace is None:
+            return 1 << 30
+        while self._done and self._done[0] <= now - self._pace.window_s:
+            self._done.popleft()
+        return self._pace.count - len(self._done)
+
+    def due(self, now: float, reserve: int = 0) -> float:
+        """The moment, *now* or later, at which one more thing may be done with *reserve* places left free."""
+        room = self.room(now) - reserve
+        if room > 0 or self._pace is None:
+            return now
+        return self._done[min(-room, len(self._done) - 1)] + self._pace.window_s
+
+    def take(self, now: float) -> None:
+        """Something is done now."""
+        if self._pace is not None:
+            self._done.append(now)

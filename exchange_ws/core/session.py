@@ -1,0 +1,910 @@
+"""
+The one state machine: lifecycle, waiters, wanted and stated topics, routes, deadlines.
+
+No I/O, no locks, no clock: it is told the time and the messages, and keeps what it decided until its driver takes it away
+(`take_outbox`, `take_decisions`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable, Protocol
+
+import attrs
+
+from exchange_ws.core.budget import Budget
+from exchange_ws.core.dialect import Dialect, refused
+from exchange_ws.core.messages import (
+    LOGIN,
+    PING,
+    REJECTED,
+    SUBSCRIBE,
+    TOO_MANY,
+    TRANSIENT,
+    UNAUTHORIZED,
+    Command,
+    Limits,
+    Notice,
+    Pace,
+    Pong,
+    Reply,
+    Topic,
+    Update,
+)
+from exchange_ws.errors import (
+    AuthenticationError,
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectionLost,
+    ExchangeError,
+    RequestTimeout,
+    UsageError,
+    WireError,
+)
+
+__all__ = [
+    "CLOSED",
+    "CONNECTING",
+    "OPEN",
+    "RECONNECTING",
+    "TRANSITIONS",
+    "Backoff",
+    "Decisions",
+    "Join",
+    "Pending",
+    "Session",
+    "Sink",
+]
+
+log = logging.getLogger(__name__)
+
+OPCODE_TEXT, OPCODE_PING = 1, 9  # RFC 6455, section 5.2
+
+#: A ping frame of the WebSocket protocol, for exchanges that have no ping of their own.
+PING_FRAME = Command("WebSocket ping", kind=PING, replay=True)
+
+CONNECTING, OPEN, RECONNECTING, CLOSED = "connecting", "open", "reconnecting", "closed"
+READY, LOST, TRY_AGAIN, REFUSED, GAVE_UP, CLOSE = "ready", "lost", "try again", "login refused", "gave up", "close"
+
+#: (state, event) -> next state. Pairs that are not listed are errors; the diagram in docs/design.rst is drawn from here.
+TRANSITIONS = {
+    (CONNECTING, READY): OPEN,
+    (CONNECTING, REFUSED): CLOSED,  # a wrong key does not get better by knocking
+    (CONNECTING, GAVE_UP): CLOSED,  # the caller who opened it gets the error, at once
+    (CONNECTING, CLOSE): CLOSED,
+    (OPEN, LOST): RECONNECTING,
+    (OPEN, GAVE_UP): CLOSED,  # reconnect=False: a loss ends everything
+    (OPEN, CLOSE): CLOSED,
+    (RECONNECTING, READY): OPEN,
+    (RECONNECTING, TRY_AGAIN): RECONNECTING,
+    (RECONNECTING, REFUSED): CLOSED,
+    (RECONNECTING, GAVE_UP): CLOSED,
+    (RECONNECTING, CLOSE): CLOSED,
+    (CLOSED, CLOSE): CLOSED,
+}
+
+STEADY_S = 60.0  # OPEN for so long: the trouble is over, the next loss begins with the shortest wait again
+RESERVE = 4  # places of the request budget that only pings may take: two of ours a minute, and some of the user's
+THROTTLE_S = 5.0  # pause after "too many requests" without a hint: the window has moved on a little, and we may share it
+RETRY_S = 1.0  # pause before a statement is said again that the exchange could not take just now
+TOMBSTONES = 1024  # answers still awaited by nobody; beyond it the oldest are forgotten, and their replies are only counted
+MALFORMED = Pace(100, 60.0, "ours")  # unreadable messages; more means that we do not speak the same language
+LEARNED = 10_000  # symbols of all-symbols topics that get a route of their own; more are parsed twice, never lost
+CLOSE_WAIT_S = 1.0  # for the peer's close frame; a healthy one answers in a round trip
+
+
+@attrs.frozen
+class Backoff:
+    """
+    How a lost connection is made again: full jitter, ``uniform(0, min(cap, base * 2 ** n))`` seconds before attempt ``n``.
+
+    Parameters
+    ----------
+    base, cap
+        Seconds.
+    give_up_after
+        Seconds without a connection after which everything ends with `ConnectFailed`; None: never.
+    """
+
+    base: float = 0.5
+    cap: float = 30.0
+    give_up_after: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in (("base", self.base), ("cap", self.cap), ("give_up_after", self.give_up_after)):
+            if value is None and name == "give_up_after":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise UsageError(f"Backoff({name}={value!r}): takes seconds, a finite number of 0 or more")
+
+    def delay(self, attempt: int, chance: Callable[[float, float], float]) -> float:
+        """Seconds to wait before *attempt*, counted from 0."""
+        return chance(0.0, min(self.cap, self.base * 2.0 ** min(attempt, 60)))
+
+
+class Sink(Protocol):
+    """What the session knows of a subscription: that it is one, and not another."""
+
+    def __hash__(self) -> int: ...
+
+
+class Pending:
+    """A waiter: settled exactly once, with a result or an error. `ready` belongs to the driver."""
+
+    __slots__ = ("command", "deadline", "error", "ready", "reply", "sent_at", "serial", "settled")
+
+    def __init__(self, command: Command | None, serial: int, deadline: float) -> None:
+        self.command = command  # None: waits for topics rather than for one reply
+        self.serial = serial
+        self.deadline = deadline
+        self.sent_at: float | None = None
+        self.settled = False
+        self.reply: Reply | None = None
+        self.error: ExchangeError | None = None
+        self.ready: Any = None
+
+
+class Join:
+    """One sink's wish for some topics: `needs` are those not confirmed yet, `held` keeps it off the wire for now."""
+
+    __slots__ = ("held", "needs", "pending", "sink", "topics", "trial")
+
+    def __init__(self, sink: Sink, topics: frozenset[Topic], pending: Pending) -> None:
+        self.sink = sink
+        self.topics = topics
+        self.needs = set(topics)
+        self.pending = pending
+        self.held = False
+        self.trial = True  # not confirmed since it was made: the first to be suspected of a refusal
+
+
+@attrs.define
+class Decisions:
+    """What the driver has to do outside its lock, in this order."""
+
+    marks: list[tuple[Sink, tuple[Topic, ...], bool]] = attrs.Factory(list)  #: stated (True) or joined late (False)
+    settled: list[Pending] = attrs.Factory(list)
+    ended: list[tuple[Sink, ExchangeError]] = attrs.Factory(list)
+    states: list[str] = attrs.Factory(list)
+
+
+class Session:
+    """
+    One connection's memory. Not thread-safe: its driver's lock guards it.
+
+    Parameters
+    ----------
+    limits
+        The budget of requests; `Limits()` for none.
+    reply_limit
+        Seconds that a statement of ours waits for its confirmation.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        name: str,
+        *,
+        limits: Limits,
+        ping_interval: float,
+        pong_timeout: float,
+        reply_limit: float,
+        backoff: Backoff | None,
+        chance: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.dialect = dialect
+        self.name = name
+        self.state = CONNECTING
+        self.step = "waiting"  #: what CONNECTING and RECONNECTING are at: waiting, dialling, logging in, restating
+        self.routes: dict[bytes, tuple[Sink, ...]] = {}  #: replaced, never mutated
+        self.doom: ExchangeError | None = None  #: why this link must be given up; its reader ends it
+        self.error: ExchangeError | None = None  #: what ended the session
+        self.counters: Counter[str] = Counter()
+        self.close_frame = False  #: the driver has to send a close frame
+        self._ping_interval = ping_interval
+        self._pong_timeout = pong_timeout
+        self._reply_limit = reply_limit
+        self._backoff = backoff
+        self._chance = chance
+        self._budget = Budget(limits.requests)
+        self._malformed = Budget(MALFORMED)
+        self._serial = 0
+        self._decisions = Decisions()
+        # Lifecycle.
+        self._attempt = 0
+        self._opened_at = -math.inf
+        self._down_since = math.nan
+        self._linked = False
+        self._closing_at = math.inf
+        # Conversation.
+        self._urgent: deque[Pending] = deque()  # logins and pings: before all else, and from the reserve
+        self._calls: deque[Pending] = deque()  # not sent yet
+        self._waiting: dict[int, Pending] = {}  # every unsettled one by serial
+        self._awaited: dict[str, deque[Pending]] = {}  # sent, by the key that the reply will carry, in order
+        self._tombstones: deque[tuple[str, Pending]] = deque()
+        self._ping: Pending | None = None  # our own heartbeat on its way
+        self.round_trips: deque[float] = deque(maxlen=1024)  #: seconds from saying to the reply, the latest ones
+        self._sent_at = 0.0
+        self._heard_at = 0.0
+        # Topics.
+        self._joins: list[Join] = []
+        self._leaves: list[tuple[frozenset[Topic], Pending]] = []
+        self._stated: set[Topic] = set()
+        self._unsure: set[Topic] = set()  # the wire may have them or not
+        self._refresh: set[Topic] = set()  # on the wire, and to be stated again for their snapshot
+        self._saying: Counter[str] = Counter()  # statements in flight by channel
+        self._said: dict[int, Command] = {}  # the same by serial
+        self._dirty: set[str] = set()
+        self._pause_until = 0.0
+        self._index: dict[bytes, list[tuple[Join, Topic]]] = {}  # every join by the keys of its topics
+        self._learned: dict[bytes, bytes] = {}  # key of one symbol -> wildcard under which it is wanted
+        self._aliases: dict[bytes, Topic] = {}
+
+    # Lifecycle -----------------------------------------------------------------------------------------------------------
+
+    def dialling(self) -> None:
+        """The driver is about to dial."""
+        self.step = "dialling"
+
+    def dialled(self, now: float, login: Command | None) -> None:
+        """There is a link. *login* goes first where the exchange asks for one; then the topics are stated."""
+        self._linked = True
+        self.doom = None
+        self._sent_at = self._heard_at = now
+        if login is None:
+            self._restate(now)
+        else:
+            self.step = "logging in"
+            self._urgent.append(self._new_pending(login, now + self._reply_limit))
+
+    def lost(self, now: float, error: ExchangeError, retry_after_s: float = 0.0) -> float | None:
+        """
+        The link is gone, or could not be made. Returns the moment at which to dial again, or None if it is over.
+
+        Every sent call is settled with *error* now: its outcome is unknown, and whoever waits learns it at once.
+        """
+        if self.state == CLOSED:
+            return None
+        was = self.state
+        self._unlink(error)
+        if was == CONNECTING or self._backoff is None:
+            self._end(GAVE_UP, error)
+            return None
+        if was == OPEN:
+            if now - self._opened_at >= STEADY_S:
+                self._attempt = 0
+            self._down_since = now
+        self._step(LOST if was == OPEN else TRY_AGAIN)
+        self.step = "waiting"
+        wait = max(retry_after_s, self._backoff.delay(self._attempt, self._chance))
+        self._attempt += 1
+        limit = self._backoff.give_up_after
+        if limit is not None and now + wait - self._down_since > limit:
+            given_up = ConnectFailed(f"{self.name}: gave up after {now - self._down_since:.1f} s without a connection: {error}")
+            given_up.__cause__ = error
+            self._end(GAVE_UP, given_up)
+            return None
+        self._settle_leaves()
+        return now + wait
+
+    def refuse_login(self, error: ExchangeError) -> None:
+        """The login was refused, or could not be made for lack of a valid key."""
+        if self.state != CLOSED:
+            self._unlink(error)
+            self._end(REFUSED, error)
+
+    def close(self, now: float, wait: float = CLOSE_WAIT_S) -> None:
+        """End everything: waiters with `ConnectionClosed`; the peer has *wait* seconds to answer the close frame."""
+        if self.state == CLOSED:
+            return
+        linked = self._linked
+        closed = ConnectionClosed(f"{self.name}: closed")
+        self._unlink(closed)
+        self._end(CLOSE, closed)
+        if linked:
+            self.close_frame = True
+            self._closing_at = now + wait
+
+    @property
+    def closing_overdue_at(self) -> float:
+        """The moment at which a peer that did not answer our close frame is cut off."""
+        return self._closing_at
+
+    # Calls ---------------------------------------------------------------------------------------------------------------
+
+    def submit(self, command: Command, now: float, deadline: float) -> Pending:
+        """Say *command* when it may be said. The waiter is registered before a byte can leave."""
+        pending = self._new_pending(command, deadline)
+        if self.state == CLOSED:
+            self._settle(pending, error=self._why_closed())
+        elif self.state == RECONNECTING and not command.replay:
+            self._settle(
+                pending, error=ConnectionLost(f"{command.method}: {self.name} is {self.state}; never sent", sent=False)
+            )
+        elif command.kind == PING:
+            self._urgent.append(pending)
+        else:
+            self._calls.append(pending)
+        return pending
+
+    def headroom(self, now: float) -> int:
+        """How many calls could be said now; below 1 they would wait."""
+        return self._budget.room(now) - RESERVE - len(self._calls)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is wanted of this connection."""
+        return bool(self._joins or self._waiting)
+
+    # Topics --------------------------------------------------------------------------------------------------------------
+
+    def held(self) -> frozenset[Topic]:
+        """Topics wanted here, or perhaps still on the wire."""
+        return frozenset().union(*(join.topics for join in self._joins), self._stated, self._unsure)
+
+    def wanted(self, sink: Sink) -> frozenset[Topic]:
+        """Topics that *sink* wants here."""
+        return frozenset().union(*(join.topics for join in self._joins if join.sink is sink))
+
+    def want(self, sink: Sink, topics: frozenset[Topic], now: float, deadline: float) -> Pending:
+        """Deliver *topics* to *sink*; the pending is settled when all of them are confirmed."""
+        pending = self._new_pending(None, deadline)
+        if self.state == CLOSED:
+            self._settle(pending, error=self._why_closed())
+            return pending
+        join = Join(sink, topics, pending)
+        self._joins.append(join)
+        late = []
+        for topic in topics & (self._stated - self._unsure):
+            if topic.opens_with_snapshot and topic.repeatable:
+                self._refresh.add(topic)
+                continue
+            join.needs.discard(topic)
+            if topic.opens_with_snapshot:
+                late.append(topic)
+        if late:
+            self._decisions.marks.append((sink, tuple(late), False))
+        self._dirty.update(topic.channel for topic in join.needs)
+        self._confirm(())
+        return pending
+
+    def unwant(self, sink: Sink, topics: frozenset[Topic], now: float, deadline: float) -> Pending:
+        """Deliver *topics* to *sink* no more; the pending is settled when those that nobody else wants are off the wire."""
+        pending = self._new_pending(None, deadline)
+        for join in [join for join in self._joins if join.sink is sink and join.topics & topics]:
+            join.topics -= topics
+            join.needs -= topics
+            if not join.topics:
+                self._joins.remove(join)
+                self._settle(join.pending, error=ConnectionClosed("the subscription was closed meanwhile"))
+                self._release(topics)
+        self._dirty.update(topic.channel for topic in topics)
+        self._leaves.append((topics, pending))
+        self._confirm(())
+        self._settle_leaves()
+        self._look_whether_open(now)
+        return pending
+
+    # What they say -------------------------------------------------------------------------------------------------------
+
+    def receive(self, message: bytes, now: float) -> tuple[Sink, ...]:
+        """Take a message that `routes` did not know. Returns the sinks that it has to be delivered to."""
+        self._heard_at = now
+        try:
+            said = self.dialect.decode(message)
+        except ValueError:
+            self._count_malformed(now)
+            return ()
+        if isinstance(said, Update):
+            sinks = self._update(said, message)
+            self._look_whether_open(now)
+            return sinks
+        if isinstance(said, Reply):
+            self._reply(said, now)
+        elif isinstance(said, Pong):
+            self._pong(now)
+        elif isinstance(said, Notice):
+            self.counters["unknown"] += 1
+            if said.text:
+                log.info("%s: the exchange says: %s", self.name, said.text)
+        return ()
+
+    def heard(self, now: float, chunk_bytes: int, messages: int) -> None:
+        """Bytes came; called once a chunk, and without the lock: only the reader writes these fields, and no two depend."""
+        self._heard_at = now
+        self.counters["bytes"] += chunk_bytes
+        self.counters["messages"] += messages
+
+    def pong_frame(self, payload: bytes, now: float) -> None:
+        """A WebSocket pong frame came; those that nobody asked for are allowed [RFC 6455, section 5.5.3]."""
+        key = payload.decode("ascii", "replace")
+        if key in self._awaited:
+            self._reply(Reply(key, ok=True), now)
+
+    def excuse(self, seconds: float) -> None:
+        """The reader was held up by a consumer for *seconds*: answers that were waiting meanwhile are not late."""
+        if self._ping is not None:
+            self._ping.deadline += seconds
+
+    # Time ----------------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> float:
+        """Do what is due. Returns the next moment at which something is, infinity if nothing."""
+        for pending in [pending for pending in self._waiting.values() if pending.deadline <= now]:
+            self._overdue(pending, now)
+        due = min((pending.deadline for pending in self._waiting.values()), default=math.inf)
+        due = min(due, self._closing_at)
+        if self._linked and self.state != CLOSED:
+            quiet_since = min(self._sent_at, self._heard_at)
+            if self._ping is None and now >= quiet_since + self._ping_interval:
+                self._beat(now)
+            if self._ping is None:
+                due = min(due, quiet_since + self._ping_interval)
+            if self._urgent:
+                due = min(due, self._budget.due(now))
+            if self.step != "logging in" and (self._sayable() or (self._calls and self.state == OPEN)):
+                due = min(due, max(self._pause_until, self._budget.due(now, RESERVE)))
+        return due
+
+    @property
+    def has_outbox(self) -> bool:
+        """Whether `take_outbox` may have something, now or when its budget allows."""
+        return self._linked and bool(self._urgent or self._dirty or self._calls)
+
+    def take_outbox(self, now: float) -> list[tuple[int, bytes]]:
+        """
+        What may be said now, in order: opcodes and payloads.
+
+        It counts as sent: from here on its outcome is unknown until a reply.
+        """
+        if not self._linked or self.state == CLOSED:
+            return []
+        said: list[tuple[int, bytes]] = []
+        while self._urgent and self._budget.room(now) > 0:
+            pending = self._urgent.popleft()
+            if not pending.settled:
+                said.append(self._say(pending, now))
+        if self.step == "logging in" or now < self._pause_until:
+            return said
+        said.extend(self._statements(now))
+        if self.state == OPEN:
+            while self._calls and self._budget.room(now) > RESERVE:
+                pending = self._calls.popleft()
+                if not pending.settled:
+                    said.append(self._say(pending, now))
+        return said
+
+    def take_decisions(self) -> Decisions | None:
+        """What the driver has to do, handed out once."""
+        decisions = self._decisions
+        if not (decisions.settled or decisions.marks or decisions.ended or decisions.states):
+            return None
+        self._decisions = Decisions()
+        return decisions
+
+    # Inside: lifecycle ---------------------------------------------------------------------------------------------------
+
+    def _step(self, event: str) -> None:
+        now_in = TRANSITIONS[self.state, event]
+        if now_in != self.state:
+            self.state = now_in
+            self._decisions.states.append(now_in)
+
+    def _restate(self, now: float) -> None:
+        self.step = "restating"
+        self._dirty = {topic.channel for join in self._joins for topic in join.topics}
+        if not self._dirty:
+            self._open(now)
+
+    def _open(self, now: float) -> None:
+        if self.state == RECONNECTING:
+            self.counters["reconnects"] += 1
+        self.step = ""
+        self._opened_at = now
+        self._step(READY)
+
+    def _unlink(self, error: ExchangeError) -> None:
+        """Forget what only the lost link knew."""
+        self._linked = False
+        self._ping = None
+        self._urgent.clear()
+        self._awaited.clear()
+        self._tombstones.clear()
+        joins = {id(join.pending) for join in self._joins} | {id(pending) for _, pending in self._leaves}
+        for pending in list(self._waiting.values()):
+            command = pending.command
+            if id(pending) in joins or command is None:
+                continue
+            if pending.sent_at is not None or command.kind in (PING, LOGIN):
+                self._settle(pending, error=self._loss_of(pending, error))
+            elif not command.replay and self.state != CONNECTING:
+                self._settle(pending, error=self._loss_of(pending, error))
+        self._calls = deque(pending for pending in self._calls if not pending.settled)
+        for known in (self._stated, self._unsure, self._refresh, self._dirty):
+            known.clear()
+        for said in (self._saying, self._said, self._aliases, self._learned):
+            said.clear()
+        for join in self._joins:
+            join.needs = set(join.topics)
+            join.held = False
+        self.routes = {}
+        self._pause_until = 0.0
+
+    @staticmethod
+    def _loss_of(pending: Pending, error: ExchangeError) -> ExchangeError:
+        assert pending.command is not None
+        sent = pending.sent_at is not None
+        if isinstance(error, ConnectionClosed):
+            return ConnectionClosed(f"{pending.command.method}: the connection was closed")
+        told = "its outcome is unknown" if sent else "it was never sent"
+        lost = ConnectionLost(f"{pending.command.method}: {told}: {error}", sent=sent)
+        if isinstance(error, ConnectionLost):
+            lost.close_code, lost.close_reason = error.close_code, error.close_reason
+        lost.__cause__ = error
+        return lost
+
+    def _end(self, event: str, error: ExchangeError) -> None:
+        self._step(event)
+        self.step = ""
+        self.error = error
+        for pending in list(self._waiting.values()):
+            self._settle(pending, error=error)
+        self._calls.clear()
+        self._leaves.clear()
+        self._decisions.ended.extend((sink, error) for sink in {id(join.sink): join.sink for join in self._joins}.values())
+        self._joins.clear()
+
+    def _why_closed(self) -> ExchangeError:
+        return ConnectionClosed(f"{self.name}: closed") if self.error is None else self.error
+
+    # Inside: saying ------------------------------------------------------------------------------------------------------
+
+    def _new_pending(self, command: Command | None, deadline: float) -> Pending:
+        self._serial += 1
+        pending = Pending(command, self._serial, deadline)
+        self._waiting[pending.serial] = pending
+        return pending
+
+    def _say(self, pending: Pending, now: float) -> tuple[int, bytes]:
+        assert pending.command is not None
+        pending.sent_at = self._sent_at = now
+        if pending.command is PING_FRAME:
+            key = f"ping {pending.serial}"
+            self._awaited[key] = deque([pending])
+            return OPCODE_PING, key.encode()
+        outgoing = self.dialect.encode(pending.command, pending.serial)
+        self._budget.take(now)
+        self.counters["requests"] += 1
+        if outgoing.key is None:
+            self._settle(pending)
+        else:
+            self._awaited.setdefault(outgoing.key, deque()).append(pending)
+        return OPCODE_TEXT, outgoing.data
+
+    def _sayable(self) -> set[str]:
+        """Channels that something may have to be said of, and of which nothing is in flight."""
+        return {channel for channel in self._dirty if not self._saying[channel]}
+
+    def _statements(self, now: float) -> Iterator[tuple[int, bytes]]:
+        """Computed when it can be said, so that many wishes become one statement, and no two of a channel ever cross."""
+        channels = self._sayable()
+        if not channels or self._budget.room(now) <= RESERVE:
+            return
+        wanted = frozenset(topic for join in self._joins if not join.held for topic in join.topics if topic.channel in channels)
+        # What may be on the wire is said again if it is wanted, and dropped if it is not.
+        doubtful = self._unsure | self._refresh
+        stated = frozenset(
+            topic
+            for topic in self._stated | self._unsure
+            if topic.channel in channels and (topic not in doubtful or topic not in wanted)
+        )
+        for command in self.dialect.changes(stated, wanted):
+            if self._budget.room(now) <= RESERVE:
+                return
+            pending = self._new_pending(command, now + self._reply_limit)
+            self._said[pending.serial] = command
+            self._saying.update({topic.channel for topic in command.states | command.drops})
+            self._refresh -= command.states
+            yield self._say(pending, now)
+        self._dirty -= channels
+
+    def _beat(self, now: float) -> None:
+        self._ping = self._new_pending(self.dialect.heartbeat.command or PING_FRAME, now + self._pong_timeout)
+        self._urgent.append(self._ping)
+
+    # Inside: hearing -----------------------------------------------------------------------------------------------------
+
+    def _count_malformed(self, now: float) -> None:
+        self.counters["malformed"] += 1
+        log.warning("%s: a message that is not JSON was ignored", self.name)
+        if self._malformed.room(now) <= 0:
+            self.doom = WireError(f"{self.name}: more than {MALFORMED.count} unreadable messages in {MALFORMED.window_s:.0f} s")
+        else:
+            self._malformed.take(now)
+
+    def _update(self, update: Update, message: bytes) -> tuple[Sink, ...]:
+        keys = update.keys if update.wildcard is None else (*update.keys, update.wildcard)
+        found = [entry for key in keys for entry in self._index.get(key, ())]
+        # A topic that flows is on the wire, whatever became of the reply that should have said so.
+        new = {
+            topic
+            for _, topic in found
+            if topic in self._unsure or (topic not in self._stated and self._saying[topic.channel])
+        }
+        if new:
+            self._stated |= new
+            self._unsure -= new
+            self._confirm(new)
+        sinks = {id(join.sink): join.sink for join, topic in found if topic not in join.needs}
+        if not sinks:
+            self.counters["unrouted"] += 1
+        elif len(update.keys) == 1 and update.wildcard in self._index and len(self._learned) < LEARNED:
+            key = update.keys[0]
+            if key not in self._learned and self.dialect.route(message) == key:
+                assert update.wildcard is not None
+                self._learned[key] = update.wildcard
+                self._reroute()
+        return tuple(sinks.values())
+
+    def _pong(self, now: float) -> None:
+        for waiting in self._awaited.values():
+            for pending in waiting:
+                if not pending.settled and pending.command is not None and pending.command.kind == PING:
+                    self._settle(pending)
+                    return
+
+    def _reply(self, reply: Reply, now: float) -> None:
+        waiting = self._awaited.get(reply.key)
+        if not waiting:
+            self.counters["unasked"] += 1
+            return
+        pending = waiting.popleft()
+        if not waiting:
+            del self._awaited[reply.key]
+        if pending.settled:
+            self.counters["late"] += 1
+            return
+        command = pending.command
+        assert command is not None
+        assert pending.sent_at is not None
+        self.round_trips.append(now - pending.sent_at)
+        if reply.ok:
+            self._settle(pending, reply=reply)
+        elif reply.error is not None:
+            self._settle(pending, error=refused(reply.error, command), reply=reply)
+            if reply.error.kind == TOO_MANY:
+                self._pause_until = now + (reply.error.retry_after_s or THROTTLE_S)
+        if command.kind == LOGIN:
+            self._logged_in(pending, now)
+        elif pending.serial in self._said:
+            self._answered(pending, command, reply, now)
+
+    def _logged_in(self, pending: Pending, now: float) -> None:
+        if pending.error is None:
+            self._restate(now)
+        else:
+            refusal = pending.error
+            if not isinstance(refusal, AuthenticationError):
+                refusal = AuthenticationError(str(refusal), code=getattr(refusal, "code", None))
+            self.doom = refusal
+
+    def _end_statement(self, pending: Pending, command: Command) -> None:
+        del self._said[pending.serial]
+        touched = {topic.channel for topic in command.states | command.drops}
+        self._saying.subtract(touched)
+        self._saying += Counter()  # drops what came to 0
+        self._dirty |= touched  # what was wished meanwhile may differ from what was said
+
+    def _answered(self, pending: Pending, command: Command, reply: Reply, now: float) -> None:
+        """A statement of topics got its reply."""
+        self._end_statement(pending, command)
+        error = pending.error
+        if error is None:
+            for alias in reply.aliases:
+                for topic in command.states:
+                    self._aliases[alias] = topic
+            self._stated -= command.drops
+            self._unsure -= command.drops
+            self._refresh -= command.drops
+            self._stated |= command.states
+            self._unsure -= command.states
+            self._mark(command.states)
+            self._confirm(command.states)
+        else:
+            assert reply.error is not None
+            if command.replaces:
+                self._unsure |= {topic for topic in self._stated if topic.channel in {said.channel for said in command.states}}
+            if reply.error.kind in (REJECTED, UNAUTHORIZED):
+                self._blame(command, error)
+            else:
+                log.warning("%s: %s; trying again", self.name, error)
+                self._pause_until = max(self._pause_until, now + RETRY_S)
+                if reply.error.kind == TRANSIENT:
+                    for join in self._joins:
+                        if join.trial and join.topics & command.states:
+                            self._reject(join, error)
+        self._settle_leaves()
+        self._look_whether_open(now)
+
+    def _blame(self, command: Command, error: ExchangeError) -> None:
+        """
+        A statement was refused, which names no culprit. The newest wish is the suspect; several are tried one at a time.
+        """
+        if command.kind != SUBSCRIBE:
+            # An unsubscribe that the exchange does not know: what it names is as good as gone.
+            self._stated -= command.drops
+            self._unsure -= command.drops
+            for topics, pending in self._leaves:
+                if topics & command.drops:
+                    self._settle(pending, error=error)
+            return
+        touching = [join for join in self._joins if not join.held and join.topics & command.states]
+        suspects = [join for join in touching if join.trial]
+        if not suspects:
+            suspects = touching
+            for join in suspects:
+                join.trial = True
+        if len(suspects) == 1:
+            self._reject(suspects[0], error)
+            return
+        for join in suspects[1:]:
+            join.held = True
+            self._dirty.update(topic.channel for topic in join.topics)
+
+    def _reject(self, join: Join, error: ExchangeError) -> None:
+        self._joins.remove(join)
+        self._dirty.update(topic.channel for topic in join.topics)
+        self._settle(join.pending, error=error)
+        self._decisions.ended.append((join.sink, error))
+        self._release(join.topics)
+        self._reroute()
+
+    def _release(self, topics: Iterable[Topic]) -> None:
+        """The trial of a join is over: the next one that was held back for it may be tried."""
+        channels = {topic.channel for topic in topics}
+        for join in self._joins:
+            if join.held and any(topic.channel in channels for topic in join.topics):
+                join.held = False
+                self._dirty.update(topic.channel for topic in join.topics)
+                return
+
+    def _mark(self, topics: frozenset[Topic]) -> None:
+        for join in self._joins:
+            stated = tuple(topic for topic in topics if topic in join.topics)
+            if stated:
+                self._decisions.marks.append((join.sink, stated, True))
+
+    def _confirm(self, topics: Iterable[Topic]) -> None:
+        """*topics* are on the wire now; a join whose last need that was is settled, and its route open."""
+        known = set(topics)
+        for join in list(self._joins):
+            join.needs -= known
+            if not join.needs and not join.pending.settled:
+                self._settle(join.pending)
+            if not join.needs and join.trial:
+                join.trial = False
+                self._release(join.topics)
+        self._reroute()
+
+    def _settle_leaves(self) -> None:
+        on_wire = self._stated | self._unsure
+        for command in self._said.values():
+            on_wire = on_wire | command.states
+        wanted = frozenset().union(*(join.topics for join in self._joins))
+        left = []
+        for topics, pending in self._leaves:
+            if (topics & on_wire) - wanted and self._linked:
+                left.append((topics, pending))
+            else:
+                self._settle(pending)
+        self._leaves = [(topics, pending) for topics, pending in left if not pending.settled]
+
+    def _look_whether_open(self, now: float) -> None:
+        if self.step == "restating" and not any(join.needs for join in self._joins):
+            self._open(now)
+
+    def _reroute(self) -> None:
+        """Replace `routes`: one tuple for one set of sinks, so that the reader can compare by identity."""
+        self._index = {}
+        for join in self._joins:
+            for topic in join.topics:
+                self._index.setdefault(topic.key, []).append((join, topic))
+        found: dict[bytes, dict[int, Sink]] = {}
+        every: dict[bytes, dict[int, Sink]] = {}
+        for join in self._joins:
+            for topic in join.topics - join.needs:
+                found.setdefault(topic.key, {})[id(join.sink)] = join.sink
+                if topic.key == topic.wildcard:
+                    every.setdefault(topic.key, {})[id(join.sink)] = join.sink
+        for alias, topic in self._aliases.items():
+            if topic.key in found:
+                found[alias] = found[topic.key]
+        if every:
+            for key, wildcard in self._learned.items():
+                found.setdefault(key, {}).update(every.get(wildcard, {}))
+            for join in self._joins:
+                for topic in join.topics - join.needs:
+                    if topic.wildcard in every:
+                        found[topic.key].update(every[topic.wildcard])
+        same: dict[tuple[int, ...], tuple[Sink, ...]] = {}
+        self.routes = {
+            key: same.setdefault(tuple(sinks), tuple(sinks.values())) for key, sinks in found.items() if sinks
+        }
+
+    # Inside: settling and time -------------------------------------------------------------------------------------------
+
+    def _settle(self, pending: Pending, *, reply: Reply | None = None, error: ExchangeError | None = None) -> None:
+        if pending.settled:
+            return
+        pending.settled = True
+        pending.reply = reply
+        pending.error = error
+        self._waiting.pop(pending.serial, None)
+        if pending is self._ping:
+            self._ping = None
+        self._decisions.settled.append(pending)
+
+    def _overdue(self, pending: Pending, now: float) -> None:
+        sent = pending.sent_at is not None
+        command = pending.command
+        if command is None:
+            self._overdue_topics(pending, now)
+            return
+        was_heartbeat = pending is self._ping
+        waited = "no answer in time" if sent else f"not sent in time: {self.name} is {self.state}{self._why_waiting(now)}"
+        self._settle(pending, error=RequestTimeout(f"{command.method}: {waited}", sent=sent))
+        if sent:
+            self._bury(pending)
+        if was_heartbeat or command.kind == LOGIN:
+            what = "no pong" if was_heartbeat else "no answer to the login"
+            self.doom = ConnectionLost(f"{self.name}: {what} within {now - (pending.sent_at or now):.1f} s", sent=True)
+        elif pending.serial in self._said:
+            self._unanswered(pending, command)
+        elif sent and self._ping is None and self._heard_at <= (pending.sent_at or 0.0) and self._linked:
+            self._beat(now)  # nothing came since we asked: find out now whether the link lives
+
+    def _why_waiting(self, now: float) -> str:
+        return ", waiting for its request budget" if self.state == OPEN and self.headroom(now) <= 0 else ""
+
+    def _overdue_topics(self, pending: Pending, now: float) -> None:
+        for join in [join for join in self._joins if join.pending is pending]:
+            self._joins.remove(join)
+            names = ", ".join(sorted(topic.name for topic in join.needs))
+            self._dirty.update(topic.channel for topic in join.topics)
+            self._settle(pending, error=RequestTimeout(f"subscribe {names}: not confirmed in time", sent=self._linked))
+            self._release(join.topics)
+            self._reroute()
+            self._look_whether_open(now)
+            return
+        self._settle(pending, error=RequestTimeout("unsubscribe: not confirmed in time", sent=self._linked))
+        self._leaves = [(topics, waiting) for topics, waiting in self._leaves if waiting is not pending]
+
+    def _unanswered(self, pending: Pending, command: Command) -> None:
+        """A statement without a reply: what it asked for may be on the wire or not."""
+        if command.kind == SUBSCRIBE:
+            self._unsure |= command.states - self._stated
+        self._stated -= command.drops
+        self._unsure -= command.drops
+        self._end_statement(pending, command)
+        self._settle_leaves()
+        if self.step == "restating":
+            self.doom = ConnectionLost(f"{self.name}: the exchange does not confirm subscriptions")
+
+    def _bury(self, pending: Pending) -> None:
+        """Its reply may still come, and must not be taken for the next one's where replies carry no ids."""
+        for key, waiting in self._awaited.items():
+            if pending in waiting:
+                self._tombstones.append((key, pending))
+                break
+        if len(self._tombstones) > TOMBSTONES:
+            key, oldest = self._tombstones.popleft()
+            waiting = self._awaited.get(key, deque())
+            if oldest in waiting:
+                waiting.remove(oldest)
+                if not waiting:
+                    del self._awaited[key]
+
