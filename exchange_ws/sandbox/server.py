@@ -1,0 +1,799 @@
+"""
+The sandbox: an exchange's WebSocket server on loopback, over seeded markets, with switches for what goes wrong in life.
+
+It knows no exchange. What one says is in ``exchanges/<name>/sandbox.py``, which declares ``SANDBOXES``, a dictionary from the
+exchange's name to a factory of `Exchange`; listing the packages finds them. No dialect is used here, nor our own frame reader:
+both sides would share a bug. The WebSocket protocol is spoken by the `websockets` library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import pkgutil
+import random
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from types import TracebackType
+from typing import Any, Callable, Coroutine, Iterable, Mapping, Protocol, Sequence, TypeVar, Union
+
+import attrs
+
+import exchange_ws.exchanges
+from exchange_ws.clock import Deadline, SystemClock, checked_timeout
+from exchange_ws.errors import ConnectFailed, InternalError, UpdateTimeout, UsageError
+from exchange_ws.sandbox.market import Markets
+
+try:
+    from websockets.asyncio.server import Server, ServerConnection, serve
+    from websockets.exceptions import ConnectionClosed, ProtocolError
+    from websockets.http11 import Request, Response
+    from websockets.protocol import State
+except ImportError as error:  # an extra of the package, since only demos and tests need a server
+    raise ImportError("the sandbox needs the websockets library, 15 or newer: pip install 'exchange_ws[sandbox]'") from error
+
+__all__ = ["Credentials", "Exchange", "Hangup", "Sandbox", "sandbox_names"]
+
+logger = logging.getLogger(__name__)
+# The library's own log tells of every refused handshake and reset, most of them made on purpose here: only for who asks.
+_library_logger = logging.getLogger(f"{__name__}.websockets")
+_library_logger.addHandler(logging.NullHandler())
+
+EPOCH_US = 1_700_000_000_000_000  # where a market that is moved by hand begins: 2023-11-14 22:13:20 UTC
+MANUAL_STEP_US = 100_000  # time of one step by hand; divides every pace that exchanges document
+CALL_LIMIT_S = 10.0  # the server thread answers at once; only a bug or a stopped machine reaches this
+CLOSE_LIMIT_S = 1.0  # for the peer's part of the closing handshake, and for unsent bytes when the server stops
+RECEIVED_KEPT = 10_000  # messages from clients
+BUFFER_LIMIT = 64 * 2**20  # bytes unsent to a client that does not read; then it is cut off
+GARBAGE = '{"id":null,"method":"'  # cut in the middle of a message
+
+Result = TypeVar("Result")
+Predicate = Union[str, Callable[[Any], object]]
+
+
+class Hangup(Exception):
+    """What `Exchange` raises to close the connection, with a WebSocket close *code* and *reason*."""
+
+    def __init__(self, code: int = 1000, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@attrs.frozen
+class Credentials:
+    """What the sandbox accepts for a login."""
+
+    api_key: str
+    api_secret: str = attrs.field(repr=False)
+    token: str = attrs.field(repr=False)
+
+
+class Exchange(Protocol):
+    """
+    One exchange's side of its language, made by ``factory(markets, credentials, seed)``.
+
+    All methods but `client` are called on the server's thread. `state` is whatever `open` returned for the connection.
+    """
+
+    #: Path of the WebSocket endpoint, such as "/ws".
+    path: str
+    #: Seconds without a message from the client after which the server closes; None: never.
+    idle_s: float | None
+    #: Requests allowed on one connection: count, and the window in seconds.
+    requests: tuple[int, float]
+    #: New connections allowed: count, and the window in seconds.
+    dials: tuple[int, float]
+
+    def open(self, serial: int) -> Any:
+        """State of a new connection, the *serial*-th of this server."""
+
+    def answer(self, state: Any, message: Any) -> tuple[str | None, Sequence[str]]:
+        """Do what *message* (parsed) says: the answer, and pushes that follow it. May raise `Hangup`."""
+
+    def malformed(self, state: Any, text: str) -> str | None:
+        """The answer to a *text* that is not JSON. May raise `Hangup`."""
+
+    def refuse(self, state: Any, message: Any, code: int | str | None, text: str | None) -> str:
+        """The answer that refuses *message*; None stands for what the exchange says most often."""
+
+    def too_many(self, state: Any, message: Any) -> str:
+        """The answer to a request beyond the limit."""
+
+    def beat(self) -> None:
+        """The markets have made a step; called once for each, before `publish`."""
+
+    def publish(self, state: Any) -> Iterable[str]:
+        """What the connection is to be told after a step, in order."""
+
+    def forget(self, state: Any) -> None:
+        """Drop the connection's subscriptions without a word."""
+
+    def method(self, message: Any) -> str | None:
+        """Name of what *message* asks for."""
+
+    def client(self, box: Sandbox, options: Mapping[str, Any]) -> Any:
+        """A client wired to *box*."""
+
+
+def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
+    """Every exchange's sandbox by name, found by listing the packages."""
+    found: dict[str, Callable[[Markets, Credentials, int], Exchange]] = {}
+    for package in pkgutil.iter_modules(exchange_ws.exchanges.__path__, "exchange_ws.exchanges."):
+        name = f"{package.name}.sandbox"
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            continue  # an exchange without a sandbox
+        found.update(module.SANDBOXES)
+    return found
+
+
+def sandbox_names() -> list[str]:
+    """Names of the exchanges that have a sandbox."""
+    return sorted(_factories())
+
+
+class _Link:
+    """One open connection. Server thread only."""
+
+    def __init__(self, connection: ServerConnection, state: Any, now: float) -> None:
+        self.connection = connection
+        self.state = state
+        self.gone = asyncio.Event()  # its handler has ended
+        self.frozen = False
+        self.moved = asyncio.Event()  # set unless frozen
+        self.moved.set()
+        self.cut = False  # dropped on purpose: no message is handled any more
+        self.requests: deque[float] = deque()  # loop times of the requests within the window
+        self.heard = now  # loop time of the client's last message
+        self.idle_timer: asyncio.TimerHandle | None = None
+        self.delayed: deque[tuple[float, str]] = deque()  # answers, with the loop time when due
+        self.delay_timer: asyncio.TimerHandle | None = None
+        self.hold = 0  # answers to hold before they go in reverse; 0: none
+        self.held: list[str] = []
+
+    @property
+    def is_open(self) -> bool:
+        return self.connection.protocol.state is State.OPEN
+
+    def cancel_timers(self) -> None:
+        for timer in (self.idle_timer, self.delay_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def abort(self) -> None:
+        """Reset the TCP connection: with a linger time of 0 the kernel sends RST and forgets what is unsent."""
+        self.cut = True
+        self.moved.set()
+        raw = self.connection.transport.get_extra_info("socket")
+        if raw is not None and not self.connection.transport.is_closing():
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.transport.abort()
+
+
+class Sandbox:
+    """
+    An exchange on loopback: ``with Sandbox("whitebit", seed=1) as box: WhiteBIT(box.url)``.
+
+    One thread, "exchange-ws sandbox", runs everything; `stop` (or leaving the ``with``) joins it. Methods may be called from
+    any thread, and what they do is done when they return. A stopped sandbox does not start again.
+
+    Parameters
+    ----------
+    exchange
+        Which one, e.g. "whitebit"; `sandbox_names` lists them.
+    seed
+        Same seed, same markets, credentials and quirks of each connection (in the order in which they are opened).
+    host, port
+        Where to listen; port 0 lets the system choose.
+    tick
+        Seconds between two steps of the markets, which then live in the present. None: only `step` moves them, 0.1 s of their
+        own time at once, from a fixed date on; then what is sent depends on seed, steps and requests only.
+    tls
+        A server's `ssl.SSLContext` for ``wss://``.
+    limits
+        Enforce the exchange's limits: requests, new connections, idle time.
+    idle
+        Seconds without a message from the client after which the connection is closed; None: the exchange's own.
+
+    Raises
+    ------
+    UsageError
+        An unknown exchange, or a value that makes no sense.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        *,
+        seed: int = 0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tick: float | None = 0.1,
+        tls: ssl.SSLContext | None = None,
+        limits: bool = True,
+        idle: float | None = None,
+    ) -> None:
+        factories = _factories()
+        if exchange not in factories:
+            raise UsageError(f"exchange={exchange!r}: takes one of {', '.join(sorted(factories))}")
+        for name, value in (("tick", tick), ("idle", idle)):
+            checked_timeout(name, value)
+            if value == 0:
+                raise UsageError(f"{name}=0: takes seconds above 0, or None")
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+            raise UsageError(f"port={port!r}: takes a port from 1 to 65535, or 0 for one that is free")
+        self.exchange = exchange
+        self._host = host
+        self._port = port  # server thread only, once it runs
+        self._tick = tick
+        self._tls = tls
+        self._limits = limits
+        rng = random.Random(f"{seed}/credentials")
+        self._credentials = Credentials(
+            f"{rng.getrandbits(128):032x}", f"{rng.getrandbits(256):064x}", f"{rng.getrandbits(256):064x}"
+        )
+        start_us = EPOCH_US if tick is None else time.time_ns() // 1000
+        #: The markets themselves, to compare with; look only while nothing moves them (`tick=None`).
+        self.markets = Markets(start_us, seed=seed)
+        self._exchange = factories[exchange](self.markets, self._credentials, seed)
+        self._idle_s = idle if idle is not None else self._exchange.idle_s if limits else None
+
+        self._changed = threading.Condition()  # guards the next two
+        self._received: deque[Any] = deque(maxlen=RECEIVED_KEPT)
+        self._live = 0  # open connections
+
+        # Server thread only, from here to the thread itself.
+        self._server: Server | None = None
+        self._links: dict[_Link, None] = {}  # in order of opening
+        self._serial = 0  # connections opened so far
+        self._dials: deque[float] = deque()  # loop times of the handshakes within the window
+        self._refusals: deque[tuple[int, Sequence[tuple[str, str]]]] = deque()  # for the next handshakes
+        self._rejections: deque[tuple[int | str | None, str | None]] = deque()  # for the next requests
+        self._delay_s = 0.0
+        self._split = False
+        self._ticker: asyncio.TimerHandle | None = None
+        self._relisten: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+
+        self._loop: asyncio.AbstractEventLoop | None = None  # set by the thread before _ready is done
+        self._stopping: asyncio.Event | None = None  # the same
+        self._ready: Future[int] = Future()  # the port
+        self._thread = threading.Thread(target=self._run, name="exchange-ws sandbox", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<Sandbox {self.exchange} {self.url if self._ready.done() and not self._ready.exception() else 'not started'}>"
+
+    # Life
+
+    def start(self) -> Sandbox:
+        """Listen. Raises `ConnectFailed` if the port cannot be had; once started, does nothing."""
+        if self._thread.ident is None:
+            self._thread.start()
+        try:
+            self._ready.result(CALL_LIMIT_S)
+        except OSError as error:
+            raise ConnectFailed(f"the sandbox cannot listen on {self._host}:{self._port}: {error.strerror or error}") from error
+        return self
+
+    def stop(self) -> None:
+        """Close every connection with code 1001, stop listening, join the thread. Safe to repeat."""
+        if self._thread.ident is None:
+            return
+        if self._loop is not None and self._stopping is not None and self._thread.is_alive():
+            try:
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            except RuntimeError:  # the loop was closed since: the thread ends by itself
+                pass
+        self._thread.join(CALL_LIMIT_S)
+        if self._thread.is_alive():
+            raise InternalError(f"the sandbox's thread did not end within {CALL_LIMIT_S:g} s")
+
+    def __enter__(self) -> Sandbox:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """WebSocket address."""
+        return f"{'ws' if self._tls is None else 'wss'}://{self._address}{self._exchange.path}"
+
+    @property
+    def rest_url(self) -> str:
+        """Address that REST paths are appended to."""
+        return f"{'http' if self._tls is None else 'https'}://{self._address}"
+
+    @property
+    def _address(self) -> str:
+        if not self._ready.done():
+            raise UsageError("the sandbox has no address before start()")
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{host}:{self._ready.result()}"
+
+    @property
+    def api_key(self) -> str:
+        """Key that the sandbox accepts."""
+        return self._credentials.api_key
+
+    @property
+    def api_secret(self) -> str:
+        """Secret of `api_key`."""
+        return self._credentials.api_secret
+
+    @property
+    def token(self) -> str:
+        """Token that the sandbox accepts."""
+        return self._credentials.token
+
+    def client(self, **options: Any) -> Any:
+        """A client of this exchange, wired to the sandbox; *options* as for its class."""
+        return self._exchange.client(self, options)
+
+    # What tests ask
+
+    @property
+    def received(self) -> list[Any]:
+        """Messages from clients so far, parsed, in order of arrival; the last 10,000."""
+        with self._changed:
+            return list(self._received)
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections, frozen ones included."""
+        with self._changed:
+            return self._live
+
+    def wait_received(self, wanted: Predicate, count: int = 1, timeout: float = 5.0) -> list[Any]:
+        """
+        Wait until *count* of the `received` messages are *wanted*; returns all that are.
+
+        Parameters
+        ----------
+        wanted
+            Name of a method (as the exchange spells it), or a function of a parsed message.
+        timeout
+            Seconds; then `UpdateTimeout`.
+        """
+        accepts = (lambda message: self._exchange.method(message) == wanted) if isinstance(wanted, str) else wanted
+        found: list[Any] = []
+
+        def enough() -> bool:
+            found[:] = [message for message in self._received if accepts(message)]
+            return len(found) >= count
+
+        self._wait(enough, timeout, lambda: f"{len(found)} of {count} messages {wanted!r}, {len(self._received)} in all")
+        return found
+
+    def wait_connections(self, count: int, timeout: float = 5.0) -> None:
+        """Wait until *count* connections are open; `UpdateTimeout` after *timeout* seconds."""
+        self._wait(lambda: self._live == count, timeout, lambda: f"{self._live} connections, not {count}")
+
+    def _wait(self, reached: Callable[[], bool], timeout: float, seen: Callable[[], str]) -> None:
+        clock = SystemClock()
+        deadline = Deadline(clock, checked_timeout("timeout", timeout))
+        with self._changed:
+            while not reached():
+                if deadline.over:
+                    raise UpdateTimeout(f"the sandbox saw {seen()} within {timeout:g} s")
+                clock.wait(self._changed, deadline.remaining())
+
+    def step(self, n: int = 1) -> None:
+        """Move the markets by *n* steps and hand what follows to the sockets."""
+        while n > 0:
+            # In parts, so that a long walk is not taken for a thread that is stuck.
+            self._call(self._steps, min(n, 500))
+            n -= 500
+
+    def push(self, text: str) -> None:
+        """Send *text* as it is to every connection."""
+        self._call(self._push, text)
+
+    # Faults
+
+    def drop(self) -> None:
+        """Reset every TCP connection, as a broken network does; new ones are welcome."""
+        self._await(self._drop())
+
+    def freeze(self) -> None:
+        """
+        Make every open connection half-open: TCP stays, the server neither reads nor writes on it, not even a close.
+
+        Connections made later are not frozen. A client that leaves is noticed after `thaw`.
+        """
+        self._call(self._freeze)
+
+    def thaw(self) -> None:
+        """Go on with frozen connections: what clients sent meanwhile is read now, and pushes continue from where they were."""
+        self._call(self._thaw)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send every connection a close frame with *code* and *reason*; TCP ends when the client has answered, or after 1 s."""
+        self._call(self._close, code, reason)
+
+    def reject(self, next: int = 1, code: int | str | None = None, message: str | None = None) -> None:
+        """Answer the *next* requests (any kind, any connection, pings too) with this error; None: the exchange's usual one."""
+        self._call(self._rejections.extend, [(code, message)] * next)
+
+    def delay(self, seconds: float) -> None:
+        """Let every answer from now on wait; 0 ends it. Pushes do not wait: a first update may come before its answer."""
+        checked_timeout("seconds", seconds)
+        self._call(setattr, self, "_delay_s", seconds)
+
+    def garbage(self, text: str | None = None) -> None:
+        """Send every connection *text*, or a message that is not JSON."""
+        self.push(GARBAGE if text is None else text)
+
+    def split(self, on: bool = True) -> None:
+        """From now on send each message in fragments (up to three), and these byte by byte; False ends it."""
+        self._call(setattr, self, "_split", on)
+
+    def forget_subscriptions(self) -> None:
+        """Drop the subscriptions of every open connection without telling it."""
+        self._call(self._forget)
+
+    def restart(self, seconds: float = 0) -> None:
+        """
+        Reset every connection, stop listening, and listen on the same port again after *seconds*.
+
+        With 0 it listens when the call returns. The markets go on meanwhile.
+        """
+        checked_timeout("seconds", seconds)
+        self._await(self._restart(seconds))
+
+    def reorder(self, n: int) -> None:
+        """Hold the next *n* answers on each open connection and send them in reverse when all are there; 0 releases them."""
+        self._call(self._reorder, n)
+
+    def refuse(self, next: int = 1, status: int = 503, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """Refuse the *next* handshakes with this HTTP *status* and further *headers*."""
+        self._call(self._refusals.extend, [(status, tuple(headers))] * next)
+
+    # To the server's thread
+
+    def _call(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Run *function* on the server's thread; returns or raises what it does."""
+
+        async def run() -> Result:
+            return function(*args)
+
+        return self._await(run())
+
+    def _await(self, work: Coroutine[Any, Any, Result]) -> Result:
+        if self._loop is None or not self._thread.is_alive():
+            work.close()
+            raise UsageError("the sandbox is not running: start() it, or use it in a with statement")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(CALL_LIMIT_S)
+        except FutureTimeout:
+            if future.done():
+                raise
+            future.cancel()
+            raise InternalError(f"the sandbox's thread did not answer within {CALL_LIMIT_S:g} s") from None
+
+    # On the server's thread
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except OSError as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._port = await self._listen()
+        if self._tick is not None:
+            self._ticker = self._loop.call_later(self._tick, self._on_tick, self._loop.time() + self._tick)
+        self._ready.set_result(self._port)
+        await self._stopping.wait()
+        for timer in (self._ticker, self._relisten):
+            if timer is not None:
+                timer.cancel()
+        await self._shut(self._leave)
+
+    async def _listen(self) -> int:
+        self._server = await serve(
+            self._serve,
+            self._host,
+            self._port,
+            ssl=self._tls,
+            process_request=self._handshake,
+            compression=None,
+            ping_interval=None,  # the exchange's own heartbeat is what counts
+            open_timeout=2.0,  # bounds how long a client that never finishes its handshake can keep stop() waiting
+            close_timeout=CLOSE_LIMIT_S,
+            max_queue=None,  # the library must not pause and resume reading: freezing does
+            logger=_library_logger,
+        )
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    async def _shut(self, end: Callable[[_Link], None]) -> None:
+        """Stop listening, and *end* every connection."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        links = list(self._links)
+        for link in links:
+            end(link)
+        server.close(close_connections=False)
+        await asyncio.gather(*(link.gone.wait() for link in links))
+        await server.wait_closed()
+
+    def _leave(self, link: _Link) -> None:
+        """Close as a server that goes down: a close frame if it can be written, and the end of TCP without waiting."""
+        assert self._loop is not None
+        if link.frozen or not link.is_open:
+            link.abort()
+            return
+        link.cut = True
+        link.connection.protocol.send_close(1001, "going away")
+        self._flush(link)
+        link.connection.transport.close()
+        self._loop.call_later(CLOSE_LIMIT_S, link.connection.transport.abort)
+
+    def _handshake(self, connection: ServerConnection, request: Request) -> Response | None:
+        assert self._loop is not None
+        if self._refusals:
+            status, headers = self._refusals.popleft()
+            response = connection.respond(status, "refused by the sandbox\n")
+            for name, value in headers:
+                response.headers[name] = value
+            return response
+        if request.path.partition("?")[0] != self._exchange.path:
+            return connection.respond(404, f"the endpoint is {self._exchange.path}\n")
+        if self._limits and not self._allowed(self._dials, self._exchange.dials):
+            return connection.respond(429, "too many connections\n")
+        return None
+
+    def _allowed(self, times: deque[float], limit: tuple[int, float]) -> bool:
+        """Whether one more fits into a sliding window; if so it is counted. What is refused is not counted."""
+        assert self._loop is not None
+        count, window_s = limit
+        now = self._loop.time()
+        while times and times[0] <= now - window_s:
+            times.popleft()
+        if len(times) >= count:
+            return False
+        times.append(now)
+        return True
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        assert self._loop is not None
+        self._serial += 1
+        link = _Link(connection, self._exchange.open(self._serial), self._loop.time())
+        self._links[link] = None
+        self._watch_idle(link)
+        with self._changed:
+            self._live += 1
+            self._changed.notify_all()
+        try:
+            async for data in connection:
+                await link.moved.wait()
+                if link.cut:
+                    break
+                self._receive(link, data)
+        except Hangup as hangup:
+            await connection.close(hangup.code, hangup.reason)
+        except ConnectionClosed:
+            pass  # with another code than 1000 and 1001, or none: the client's affair
+        except Exception:
+            logger.exception("sandbox %s: a message could not be handled", self.exchange)
+            await connection.close(1011, "internal error")
+        finally:
+            link.cancel_timers()
+            del self._links[link]
+            link.gone.set()
+            with self._changed:
+                self._live -= 1
+                self._changed.notify_all()
+
+    def _receive(self, link: _Link, data: str | bytes) -> None:
+        """One message from the client, answered before this returns."""
+        assert self._loop is not None
+        link.heard = self._loop.time()
+        text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+        try:
+            message = json.loads(text)
+        except ValueError:
+            self._answer(link, self._exchange.malformed(link.state, text))
+            return
+        with self._changed:
+            self._received.append(message)
+            self._changed.notify_all()
+        pushes: Sequence[str] = ()
+        answer: str | None
+        if self._limits and not self._allowed(link.requests, self._exchange.requests):
+            answer = self._exchange.too_many(link.state, message)
+        elif self._rejections:
+            answer = self._exchange.refuse(link.state, message, *self._rejections.popleft())
+        else:
+            answer, pushes = self._exchange.answer(link.state, message)
+        self._answer(link, answer)
+        for push in pushes:
+            self._send(link, push)
+
+    def _answer(self, link: _Link, text: str | None) -> None:
+        if text is None:
+            return
+        if link.hold:
+            link.held.append(text)
+            if len(link.held) >= link.hold:
+                self._release(link)
+        else:
+            self._later(link, text)
+
+    def _release(self, link: _Link) -> None:
+        """Send held answers, the last one first."""
+        held, link.held, link.hold = link.held, [], 0
+        for text in reversed(held):
+            self._later(link, text)
+
+    def _later(self, link: _Link, text: str) -> None:
+        """Send an answer when its delay is over; answers stay in order when the delay changes."""
+        assert self._loop is not None
+        if not self._delay_s and not link.delayed:
+            self._send(link, text)
+            return
+        due = self._loop.time() + self._delay_s
+        link.delayed.append((max(due, link.delayed[-1][0]) if link.delayed else due, text))
+        if link.delay_timer is None:
+            self._send_delayed(link)
+
+    def _send_delayed(self, link: _Link) -> None:
+        assert self._loop is not None
+        link.delay_timer = None
+        if link.frozen:
+            return  # thaw() comes back here
+        while link.delayed and link.delayed[0][0] <= self._loop.time():
+            self._send(link, link.delayed.popleft()[1])
+        if link.delayed:
+            link.delay_timer = self._loop.call_at(link.delayed[0][0], self._send_delayed, link)
+
+    def _watch_idle(self, link: _Link) -> None:
+        """Close the connection when its client has been silent for too long; else look again when it could be."""
+        assert self._loop is not None
+        if self._idle_s is None or not link.is_open:
+            return
+        due = link.heard + self._idle_s
+        if link.frozen:
+            link.idle_timer = None  # thaw() comes back here
+        elif self._loop.time() < due:
+            link.idle_timer = self._loop.call_at(due, self._watch_idle, link)
+        else:
+            self._say_goodbye(link, 1000, "")
+
+    def _send(self, link: _Link, text: str) -> None:
+        """Hand one text message to the socket, without waiting."""
+        if not link.is_open:
+            return
+        protocol = link.connection.protocol
+        data = text.encode()
+        if self._split and len(data) > 2:
+            third = len(data) // 3
+            protocol.send_text(data[:third], fin=False)
+            protocol.send_continuation(data[third : 2 * third], fin=False)
+            protocol.send_continuation(data[2 * third :], fin=True)
+        else:
+            protocol.send_text(data)
+        self._flush(link)
+
+    def _flush(self, link: _Link) -> None:
+        """Write what the protocol has ready."""
+        transport = link.connection.transport
+        for data in link.connection.protocol.data_to_send():
+            if self._split:
+                # Each write goes to the kernel by itself, since Nagle's algorithm is off for asyncio's sockets.
+                for at in range(len(data)):
+                    transport.write(data[at : at + 1])
+            elif data:
+                transport.write(data)
+        if transport.get_write_buffer_size() > BUFFER_LIMIT:
+            logger.warning("sandbox %s: a client does not read, %d bytes wait: cut off", self.exchange, BUFFER_LIMIT)
+            link.abort()
+
+    def _say_goodbye(self, link: _Link, code: int, reason: str) -> None:
+        assert self._loop is not None
+        if not link.is_open:
+            return
+        try:
+            link.connection.protocol.send_close(code, reason)
+        except ProtocolError as error:
+            raise UsageError(f"code={code!r}, reason={reason!r}: {error}") from error
+        self._flush(link)
+        self._loop.call_later(CLOSE_LIMIT_S, link.connection.transport.abort)
+
+    def _on_tick(self, due: float) -> None:
+        assert self._loop is not None and self._tick is not None
+        self._steps(1)
+        # From the due time, so that lateness does not add up; but a machine that slept does not make up for it.
+        due = max(due + self._tick, self._loop.time())
+        self._ticker = self._loop.call_at(due, self._on_tick, due)
+
+    def _steps(self, n: int) -> None:
+        for _ in range(n):
+            if self._tick is None:
+                now_us = self.markets.now_us + MANUAL_STEP_US
+            else:
+                now_us = max(time.time_ns() // 1000, self.markets.now_us + 1)
+            self.markets.step(now_us)
+            self._exchange.beat()
+            for link in list(self._links):
+                if not link.frozen and link.is_open:
+                    for text in self._exchange.publish(link.state):
+                        self._send(link, text)
+
+    def _push(self, text: str) -> None:
+        for link in list(self._links):
+            if not link.frozen:
+                self._send(link, text)
+
+    async def _drop(self) -> None:
+        links = list(self._links)
+        for link in links:
+            link.abort()
+        await asyncio.gather(*(link.gone.wait() for link in links))
+
+    def _freeze(self) -> None:
+        for link in self._links:
+            link.frozen = True
+            link.moved.clear()
+            link.connection.transport.pause_reading()
+
+    def _thaw(self) -> None:
+        for link in list(self._links):
+            if link.frozen:
+                link.frozen = False
+                link.moved.set()
+                link.connection.transport.resume_reading()
+                if link.delay_timer is None:
+                    self._send_delayed(link)
+                if link.idle_timer is None:
+                    self._watch_idle(link)
+
+    def _close(self, code: int, reason: str) -> None:
+        for link in list(self._links):
+            self._say_goodbye(link, code, reason)
+
+    def _forget(self) -> None:
+        for link in self._links:
+            self._exchange.forget(link.state)
+
+    def _reorder(self, n: int) -> None:
+        for link in list(self._links):
+            self._release(link)
+            link.hold = n
+
+    async def _restart(self, seconds: float) -> None:
+        assert self._loop is not None
+        await self._shut(_Link.abort)
+        if seconds:
+            self._relisten = self._loop.call_later(seconds, self._listen_again)
+        else:
+            await self._listen()
+
+    def _listen_again(self) -> None:
+        task = asyncio.ensure_future(self._listen_or_log())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _listen_or_log(self) -> None:
+        try:
+            await self._listen()
+        except OSError:
+            logger.exception("sandbox %s: cannot listen again on port %d", self.exchange, self._port)
