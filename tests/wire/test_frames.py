@@ -243,11 +243,11 @@ def test_close_reason_not_utf8():
     assert (1007, []) == failed(frame(CLOSE, b"\x03\xe8" + b"\xed\xa0\x80"))
 
 
-@pytest.mark.parametrize("end", [frame(CLOSE), frame(3), frame(TEXT, b"\xff")])
+@pytest.mark.parametrize("end", [frame(CLOSE), frame(CLOSE, b"\x03\xe8"), frame(3), frame(CONT, b"\xff")])
 def test_deaf_after_the_end(end):
     """After a close frame or a failure nothing is read, kept or changed."""
     reader = FrameReader()
-    reader.feed(frame(TEXT, b"a", final=False) + frame(CLOSE) if end == frame(CLOSE) else end)
+    reader.feed(frame(TEXT, b"a", final=False) + end)
     ended = reader.close, reader.failure
 
     messages = reader.feed(frame(TEXT, b"after") + frame(PING) + frame(CLOSE, b"\x03\xe8") + b"\x81")
@@ -277,6 +277,17 @@ def test_text_not_utf8(case):
     halves = frame(TEXT, wrong[:12], final=False) + frame(CONT, wrong[12:])
 
     assert [(1007, [b"before"])] * 2 == [failed(BEFORE + frame(TEXT, wrong)), failed(BEFORE + halves)]
+
+
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x7f", "\x80", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"]
+)
+def test_text_at_the_edges_of_utf8(character):
+    """The first and last characters of each length, and those beside the surrogates, are text, also while they still arrive."""
+    stream = frame(TEXT, character.encode())
+
+    expected = Outcome([(bytes, character.encode())], [], None, None)
+    assert [expected] * 2 == [read(stream), read(*drip(stream))]
 
 
 @pytest.mark.parametrize("character", ["é", "€", "😀"])
