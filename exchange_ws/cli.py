@@ -170,7 +170,7 @@ def _seconds(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0.0 < float(text) < math.inf:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r}: takes seconds, a finite number above 0")
+    raise argparse.ArgumentTypeError(f"{text!r}: takes a finite number above 0")
 
 
 def _port(text: str) -> int:
@@ -289,12 +289,9 @@ def _new_sandbox(exchange: str, **options: Any) -> Any:
     """A sandbox, not started yet; `UsageError` where what it needs is not installed."""
     try:
         from exchange_ws.sandbox import Sandbox
-
-        return Sandbox(exchange, **options)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "websockets":
-            raise
-        raise UsageError("the sandbox needs the extra 'sandbox': python -m pip install 'websockets>=13'") from None
+    except ImportError as error:
+        raise UsageError(str(error)) from None
+    return Sandbox(exchange, **options)
 
 
 def _request(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,55 @@
+"""How Sphinx builds these pages: `python -m sphinx -W -b html docs docs/_build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+project = "exchange_ws"
+author = "the exchange_ws authors"
+copyright = "2026, the exchange_ws authors"
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = "exchange_ws"
+exclude_patterns = ["_build", "changes/*"]
+# Docstrings are read in editors and terminals first, so names stand in plain backquotes.
+default_role = "code"
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+# Every reference to a name of ours has to lead somewhere; those of the standard library would need the network.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!exchange_ws\b).*")]
+
+#: Kinds of fragments in docs/changes/, by the word before `.rst`, and their headings.
+KINDS = {"added": "Added", "changed": "Changed", "fixed": "Fixed", "removed": "Removed"}
+
+
+def changes() -> str:
+    """All fragments as one text, sorted by kind; a file whose name says no known kind is an error."""
+    fragments = sorted((Path(__file__).parent / "changes").glob("*.rst"))
+    unknown = [path.name for path in fragments if path.stem.rpartition(".")[2] not in KINDS]
+    if unknown:
+        raise ValueError(f"docs/changes: {unknown}: a name ends in one of {', '.join(f'.{kind}.rst' for kind in KINDS)}")
+    parts = []
+    for kind, heading in KINDS.items():
+        texts = [path.read_text("utf-8").strip() for path in fragments if path.stem.endswith("." + kind)]
+        if texts:
+            parts.append("\n\n".join([f"{heading}\n{'~' * len(heading)}", *texts]))
+    return "\n\n".join(parts)
+
+
+def include_changes(app: Sphinx, docname: str, source: list[str]) -> None:
+    if docname == "changelog":
+        source[0] = source[0].replace(".. changes::", changes())
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", include_changes)
+    # The page has to be read again when only a fragment has changed.
+    app.connect("env-get-outdated", lambda *_: ["changelog"])

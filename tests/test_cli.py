@@ -1,0 +1,456 @@
+"""The command line: its pure parts with literals, the rest as processes that talk to the sandbox."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import attrs
+import pytest
+from rich.console import Console
+
+from exchange_ws import cli, events
+from exchange_ws.errors import UsageError
+from exchange_ws.events import BookUpdate, Gap, Other, Trade
+from exchange_ws.sandbox import Sandbox
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Seconds that a process may take; reached only when something is broken.
+LIMIT_S = 60.0
+
+
+def trade(symbol: str = "BTC_USDT", number: int = 1, **fields: object) -> Trade:
+    """A trade at 12:00:00.5 UTC; *number* is its id."""
+    values = {"exchange": "whitebit", "channel": "trades", "symbol": symbol, "time": 43200.5, "received": 43200.625}
+    values.update(raw={"id": number}, gap=None, id=number, price=Decimal("67345.10"), size=Decimal("0.00000001"), side="buy")
+    return Trade(**{**values, **fields})
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "exchange_ws", *arguments]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment without credentials, and with *variables*."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("EXCHANGE_WS_")}
+    return {**inherited, **variables}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def start():
+    """A function that starts the command line with pipes; what still runs at the end is killed."""
+    processes = []
+
+    def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        process = subprocess.Popen(command(*arguments), cwd=ROOT, env=environment(), **pipes)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def box():
+    with Sandbox("whitebit", seed=1) as box:
+        yield box
+
+
+# Words into values.
+
+
+@pytest.mark.parametrize(
+    ("words", "topics", "options"),
+    [
+        ([], [], {}),
+        (["BTC_USDT", "ETH_USDT"], ["BTC_USDT", "ETH_USDT"], {}),
+        (["BTC_USDT", "limit=10", "interval=0.01"], ["BTC_USDT"], {"limit": 10, "interval": "0.01"}),
+        (["limit=-1", "BTC_USDT"], ["BTC_USDT"], {"limit": -1}),
+        (["a=b=c", "d="], [], {"a": "b=c", "d": ""}),
+        (["=x", "1=x", "a-b=x"], ["=x", "1=x", "a-b=x"], {}),
+        (["n=1_000", "m=٣"], [], {"n": "1_000", "m": "٣"}),
+    ],
+)
+def test_topics_and_options(words, topics, options):
+    """``key=value`` is an option where the key could be a Python keyword, everything else a symbol."""
+    assert (topics, options) == cli.topics_and_options(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "params"),
+    [
+        ([], []),
+        (["[]"], []),
+        (['["BTC_USDT", 5, {"a": null}]'], ["BTC_USDT", 5, {"a": None}]),
+        (["BTC_USDT", "5"], ["BTC_USDT", "5"]),
+        (["[1]", "[2]"], ["[1]", "[2]"]),
+    ],
+)
+def test_request_params(words, params):
+    """One JSON list, or words as strings."""
+    assert params == cli.request_params(words)
+
+
+def test_request_params_that_are_no_json():
+    """What begins like a list and is none is refused, and shown."""
+    with pytest.raises(UsageError) as caught:
+        cli.request_params(["[BTC_USDT]"])
+    assert str(caught.value).startswith("params='[BTC_USDT]': takes a JSON list, or words")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "found"),
+    [
+        (("url", "api_key", "api_secret", "token"), {"api_key": "k", "api_secret": "s"}),
+        (("host", "token"), {}),
+    ],
+)
+def test_credentials(monkeypatch, accepted, found):
+    """Only what the client takes, only from its own exchange's variables, and an empty variable is none."""
+    variables = {"BYBIT_SPOT_V3_KEY": "k", "BYBIT_SPOT_V3_SECRET": "s", "BYBIT_SPOT_V3_TOKEN": "", "WHITEBIT_TOKEN": "t"}
+    for name, value in variables.items():
+        monkeypatch.setenv("EXCHANGE_WS_" + name, value)
+    assert found == cli.credentials("bybit-spot-v3", accepted)
+
+
+# Events into text.
+
+GAP = Gap("overflow", 1.0, 2.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        (
+            trade(),
+            '{"event": "Trade", "exchange": "whitebit", "channel": "trades", "symbol": "BTC_USDT", "time": 43200.5, '
+            '"received": 43200.625, "id": 1, "price": "67345.10", "size": "0.00000001", "side": "buy", "snapshot": false}',
+        ),
+        (
+            BookUpdate("x", "depth", "A", None, 1.5, None, GAP, "delta", ((Decimal("1E-8"), Decimal(0)),), (), 7, 6),
+            '{"event": "BookUpdate", "exchange": "x", "channel": "depth", "symbol": "A", "time": null, "received": 1.5, '
+            '"gap": {"reason": "overflow", "since": 1.0, "until": 2.0, "dropped": 3, "repaired": false}, '
+            '"kind": "delta", "bids": [["0.00000001", "0"]], "asks": [], "sequence": 7, "previous": 6}',
+        ),
+        (
+            Other("x", "new", None, None, 1.5, {"a": [1]}, None),
+            '{"event": "Other", "exchange": "x", "channel": "new", "symbol": null, "time": null, '
+            '"received": 1.5, "raw": {"a": [1]}}',
+        ),
+        (
+            Gap("reconnect", 1.0),
+            '{"event": "Gap", "reason": "reconnect", "since": 1.0, "until": null, "dropped": null, "repaired": false}',
+        ),
+        (["raw", {"p": "1"}], '["raw", {"p": "1"}]'),
+    ],
+    ids=["trade", "gap and decimals", "other", "gap", "raw"],
+)
+def test_to_json(item, line):
+    """The documented fields, Decimals as strings in full digits, the vendor's JSON only where there is nothing else."""
+    assert line == cli.to_json(item)
+
+
+@pytest.mark.parametrize(
+    ("gap", "text"),
+    [
+        (Gap("overflow", 1.0, 1.5, 12), "gap (overflow), 12 messages missing, within 0.500 s"),
+        (Gap("reconnect", 1.0, 3.0), "gap (reconnect), an unknown number of messages missing, within 2.000 s"),
+        (Gap("reconnect", 1.0, 3.0, None, True), "gap (reconnect), repaired, nothing was missed, within 2.000 s"),
+        (Gap("joined late", 1.0), "gap (joined late), an unknown number of messages missing"),
+    ],
+)
+def test_gap_text(gap, text):
+    """Why, how much, how long."""
+    assert text == cli.gap_text(gap)
+
+
+@pytest.mark.parametrize("kind", cli.COLUMNS)
+def test_columns_exist(kind):
+    """The table's columns are fields of the event; those of a book are its best levels."""
+    fields = {field.name for field in attrs.fields(getattr(events, kind))}
+    best = {"bid", "bid_size", "ask", "ask_size"} if kind == "BookUpdate" else set()
+    assert set() == set(cli.COLUMNS[kind]) - fields - best
+
+
+@pytest.mark.parametrize(
+    ("item", "column", "text"),
+    [
+        (trade(), "size", "0.00000001"),
+        (trade(side=None), "side", ""),
+        (BookUpdate("x", "d", "A", None, 1.0, None, None, "delta", ((Decimal(5), Decimal(2)),), (), 1, 0), "bid", "5"),
+        (BookUpdate("x", "d", "A", None, 1.0, None, None, "delta", ((Decimal(5), Decimal(2)),), (), 1, 0), "bid_size", "2"),
+        (BookUpdate("x", "d", "A", None, 1.0, None, None, "delta", ((Decimal(5), Decimal(2)),), (), 1, 0), "ask", ""),
+        (Other("x", "new", None, None, 1.5, {"a": [1]}, None), "data", '{"a": [1]}'),
+        (["BTC", 1], "data", '["BTC", 1]'),
+    ],
+)
+def test_cell(item, column, text):
+    """What an exchange does not tell is an empty cell."""
+    assert text == cli.cell(item, column)
+
+
+def drawn(status: cli.Status, newest: dict, recent: list, gap: Gap | None, height: int = 24) -> list[str]:
+    """The lines of the table on a terminal of 80 characters."""
+    console = Console(file=io.StringIO(), width=80, height=height, color_system=None)
+    console.print(cli.screen(status, newest, recent, gap, height))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+OPEN = cli.Status("whitebit", "trades", "open", 12.34, 0, 0)
+
+
+def test_screen_before_the_first_event():
+    """The state is seen while nothing comes."""
+    lines = drawn(OPEN, {}, [], None)
+    assert ["whitebit trades   open   12.3 events/s   dropped 0   gaps 0", "waiting for the first event", ""] == lines
+
+
+def test_screen_with_many_symbols():
+    """However many symbols and rows there are, 24 lines of 80 characters are enough, and the newest are in them."""
+    recent = [trade(f"[A{number % 40}]_USDT", number) for number in range(200, 0, -1)]
+    newest = {item.symbol: item for item in reversed(recent)}
+    lines = drawn(attrs.evolve(OPEN, dropped=7, gaps=1), newest, recent, Gap("overflow", 1.0, 1.5, 7))
+    assert "whitebit trades   open   12.3 events/s   dropped 7   gaps 1" == lines[0]
+    assert ["time", "symbol", "side", "price", "size", "id"] == lines[2].split()
+    assert ["[A0]_USDT", "buy", "67345.10", "0.00000001", "200"] == lines[4].split()[1:]  # brackets are no markup
+    assert "gap (overflow), 7 messages missing, within 0.500 s   40 symbols, the 8 newest above" == lines[-1]
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_screen_keeps_few_symbols_in_place():
+    """As long as all symbols fit, each keeps its line, whoever traded last."""
+    one, two, three = trade("A", 1), trade("B", 2), trade("A", 3, side="sell")
+    lines = drawn(OPEN, {"A": three, "B": two}, [three, two, one], None)
+    rows = [line.split()[1:3] + line.split()[-1:] for line in lines[4:] if line]
+    assert [["A", "sell", "3"], ["B", "buy", "2"], ["A", "sell", "3"], ["B", "buy", "2"], ["A", "buy", "1"]] == rows
+
+
+def test_no_rich(monkeypatch, capsys):
+    """Without rich, a terminal gets lines, and a hint once."""
+    monkeypatch.setitem(sys.modules, "rich.live", None)
+    view = cli._view_for_terminal(("whitebit", "trades"))
+    assert cli._Lines is type(view)
+    assert ("", "exchange-ws: for a live table: python -m pip install 'rich>=13'\n") == capsys.readouterr()
+
+
+# Wrong usage: nothing is started for it.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "text"),
+    [
+        ([], "", "the following arguments are required: COMMAND"),
+        (["stream"], " stream", "the following arguments are required: EXCHANGE, CHANNEL, SYMBOL | KEY=VALUE"),
+        (["stream", "whitebit", "a", "--count", "0"], " stream", "argument --count: '0': takes a whole number above 0"),
+        (
+            ["stream", "whitebit", "a", "--seconds", "inf"],
+            " stream",
+            "argument --seconds: 'inf': takes a finite number above 0",
+        ),
+        (["sandbox", "--port", "70000"], " sandbox", "argument --port: '70000': takes a TCP port, 0 to 65535"),
+        (
+            ["request", "whitebit", "time", "--sandbox", "--url", "ws://x"],
+            " request",
+            "argument --url: not allowed with argument --sandbox",
+        ),
+    ],
+)
+def test_wrong_usage(arguments, command, text, capsys):
+    """One line on stderr, exit code 2."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    expected = f"exchange-ws: {text} (see exchange-ws{command} --help)\n"
+    assert (2, ("", expected)) == (caught.value.code, capsys.readouterr())
+
+
+def test_unknown_exchange(capsys):
+    """An unknown exchange is named, with those that there are."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["request", "mtgox", "time"])
+    out, err = capsys.readouterr()
+    assert (2, "", 1) == (caught.value.code, out, err.count("\n"))
+    assert err.startswith("exchange-ws: argument EXCHANGE: invalid choice: 'mtgox' (choose from ")
+    assert "whitebit" in err
+
+
+def test_request_with_params_that_are_no_json(capsys):
+    """Nothing is dialled for parameters that cannot be read."""
+    assert 2 == cli.main(["request", "whitebit", "time", "[", "--url", "ws://127.0.0.1:9"])
+    assert capsys.readouterr().err.startswith("exchange-ws: params='[': takes a JSON list, or words")
+
+
+# Processes and the sandbox.
+
+
+def test_stream_count():
+    """Piped, `stream` prints as many lines of JSON as it was told to, and ends."""
+    ended = run("stream", "whitebit", "trades", "BTC_USDT", "ETH_USDT", "--sandbox", "--count", "10")
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert (0, "", 10) == (ended.returncode, ended.stderr, len(lines))
+    assert {("Trade", "whitebit", "trades")} == {(line["event"], line["exchange"], line["channel"]) for line in lines}
+    assert {"BTC_USDT", "ETH_USDT"} >= {line["symbol"] for line in lines}
+
+
+def test_stream_options():
+    """``key=value`` reaches the subscription."""
+    ended = run("stream", "whitebit", "depth", "BTC_USDT", "limit=5", "interval=0", "--sandbox", "--count", "1")
+    assert (0, "") == (ended.returncode, ended.stderr)
+    book = json.loads(ended.stdout)
+    assert ("BookUpdate", "snapshot", 5, 5) == (book["event"], book["kind"], len(book["bids"]), len(book["asks"]))
+
+
+def test_stream_seconds():
+    """`--seconds` ends a stream that would go on for ever."""
+    ended = run("stream", "whitebit", "trades", "BTC_USDT", "--sandbox", "--seconds", "0.3")
+    assert (0, "") == (ended.returncode, ended.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [(["time"], int), (["lastprice_request", '["BTC_USDT"]'], str), (["lastprice_request", "BTC_USDT"], str)],
+)
+def test_request(arguments, kind):
+    """The exchange's own result, as JSON."""
+    ended = run("request", "whitebit", *arguments, "--sandbox")
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert kind is type(json.loads(ended.stdout))
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (1, ["request", "whitebit", "no_such_method", "--sandbox"]),
+        (1, ["stream", "whitebit", "trades", "NO_SUCH_MARKET", "--sandbox"]),
+        (1, ["request", "whitebit", "time", "--url", "ws://127.0.0.1:9"]),
+        (2, ["stream", "whitebit", "no_such_channel", "BTC_USDT", "--sandbox"]),
+        (2, ["stream", "whitebit", "trades", "BTC_USDT", "no_such_option=1", "--sandbox"]),
+        (2, ["request", "whitebit", "time", "--url", "http://127.0.0.1"]),
+    ],
+)
+def test_refusals(code, arguments):
+    """One line on stderr and the documented exit code; never a traceback."""
+    ended = run(*arguments)
+    assert (code, "", 1) == (ended.returncode, ended.stdout, ended.stderr.count("\n")), ended.stderr
+    assert ended.stderr.startswith("exchange-ws: ")
+    assert "internal error" not in ended.stderr
+
+
+def test_no_websockets():
+    """Without the sandbox's extra, one line says what to install."""
+    program = "import sys; sys.modules['websockets'] = None; from exchange_ws.cli import main; sys.exit(main(sys.argv[1:]))"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "request", "whitebit", "time", "--sandbox"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert (2, "", 1) == (ended.returncode, ended.stdout, ended.stderr.count("\n"))
+    assert "pip install" in ended.stderr
+
+
+def test_nothing_optional_is_imported():
+    """Starting up loads neither rich nor websockets nor pandas: they take longer than all the rest."""
+    program = (
+        "import sys; from exchange_ws import cli; cli._parser(); print(*{'rich', 'websockets', 'pandas'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    assert ("\n", "") == (ended.stdout, ended.stderr)
+
+
+def test_stream_interrupted(start):
+    """Ctrl-C ends a stream quietly, with exit code 130."""
+    process = start("stream", "whitebit", "trades", "BTC_USDT", "--sandbox")
+    assert "Trade" == json.loads(process.stdout.readline())["event"]
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=LIMIT_S)
+    assert (130, "") == (process.returncode, err)
+
+
+def test_stream_into_a_closed_pipe(start):
+    """`| head` is no error."""
+    process = start("stream", "whitebit", "trades", "BTC_USDT", "--sandbox")
+    assert "Trade" == json.loads(process.stdout.readline())["event"]
+    process.stdout.close()
+    assert (0, "") == (process.wait(LIMIT_S), process.stderr.read())
+
+
+def test_sandbox_and_url(start):
+    """`sandbox` prints a URL that `--url` takes, and serves until Ctrl-C."""
+    process = start("sandbox", "whitebit", "--seed", "7")
+    url = process.stdout.readline().strip()
+    ended = run("request", "whitebit", "ping", "--url", url)
+    assert (0, '"pong"\n', "") == (ended.returncode, ended.stdout, ended.stderr)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert (130, "", "") == (process.returncode, out, err)
+
+
+def test_sandbox_on_a_taken_port(start):
+    """A port that is in use is a refusal."""
+    url = start("sandbox").stdout.readline().split()[-1]
+    port = url.rpartition(":")[2].partition("/")[0]
+    ended = run("sandbox", "whitebit", "--port", port)
+    assert (1, "", 1) == (ended.returncode, ended.stdout, ended.stderr.count("\n"))
+    assert ended.stderr.startswith("exchange-ws: ")
+
+
+def test_gap_is_told(start, box):
+    """A lost connection is made again, and what may be missing is told on stderr and in the JSON."""
+    process = start("stream", "whitebit", "lastprice", "BTC_USDT", "--url", box.url)
+    assert "gap" not in json.loads(process.stdout.readline())
+    box.drop()
+    line = process.stderr.readline()
+    assert line.startswith("exchange-ws: gap (reconnect), an unknown number of messages missing")
+    marked = next(event for event in map(json.loads, process.stdout) if "gap" in event)
+    assert "reconnect" == marked["gap"]["reason"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudoterminals of this kind")
+def test_stream_on_a_terminal(start):
+    """On a terminal, a table with the number of events a second and the newest trades is drawn, and left there."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = start("stream", "whitebit", "trades", "BTC_USDT", "--sandbox", "--count", "120", stdout=theirs)
+    os.close(theirs)
+    drawn = bytearray()
+    while True:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:  # Linux says EIO where others say end of file
+            break
+        if not chunk:
+            break
+        drawn += chunk
+    os.close(ours)
+    assert (0, "") == (process.wait(LIMIT_S), process.stderr.read())
+    for text in ("whitebit", "events/s", "BTC_USDT", "price"):
+        assert text in drawn.decode()
