@@ -472,7 +472,7 @@ def _header_lines(headers: Sequence[str] | Mapping[str, str]) -> list[str]:
     lines = [f"{name}: {value}" for name, value in headers.items()] if isinstance(headers, Mapping) else list(headers)
     for line in lines:
         name, colon, _ = line.partition(":")
-        if not colon or not name.isprintable() or " " in name:
+        if not colon or not name or not name.isprintable() or " " in name:
             raise UsageError("headers: takes a mapping, or lines of the form 'Name: value'")
         if not line.replace("\t", " ").isprintable():
             raise UsageError(f"headers: the value of {name} has a character that no header may have")
@@ -596,8 +596,11 @@ class _Dial:
         left = self._deadline.remaining()
         assert left is not None
         if left <= 0:
-            raise self._failed(f"the {self._step} timed out: the dial may take {self._timeout:g} s in all")
+            raise self._overdue()
         return left
+
+    def _overdue(self) -> ConnectFailed:
+        return self._failed(f"the {self._step} timed out: the dial may take {self._timeout:g} s in all")
 
     def _aside(self, call: Callable[[], T], discard: Callable[[T], object]) -> T:
         """Result of *call*, if it comes in time."""
@@ -746,7 +749,7 @@ class _Dial:
                 lambda: socks.connect(self._target.host, self._target.port, timeout=left), socket.socket.close
             )
         except ProxyTimeoutError:
-            problem = "timed out"
+            raise self._overdue() from None
         except ProxyError as error:
             # Its texts are a table of the protocol's answers. No password is in them; this holds for later releases too.
             problem = str(error) if not proxy.password or proxy.password not in str(error) else "refused"
