@@ -326,11 +326,11 @@ def checked_book_interval(interval: Any) -> str:
     """Price step of a book, as the wire spells it; UsageError for what WhiteBIT does not have [Order Book Depth]."""
     try:
         step = Decimal(str(interval))
+        for spelling in BOOK_INTERVALS:
+            if step == Decimal(spelling):
+                return spelling
     except ArithmeticError:
-        step = Decimal(-1)
-    for spelling in BOOK_INTERVALS:
-        if step == Decimal(spelling):
-            return spelling
+        pass
     raise UsageError(f"depth interval {interval!r}: takes one of {', '.join(BOOK_INTERVALS)}")
 
 
@@ -381,9 +381,7 @@ def fits(held: frozenset[Topic], topic: Topic) -> bool:
 
 def interpret(update: Update, reading: Reading) -> list[Event]:
     """
-    The events of an update, in order.
-
-    Of a push with rows of several markets, only those are given that the reading subscription has.
+    The events of an update, in order: one for each trade, candle or row.
 
     Raises
     ------
@@ -498,15 +496,6 @@ def _book(update: Update, reading: Reading) -> list[Event]:
     ]
 
 
-def _rows_wanted(update: Update, reading: Reading) -> list[list[Any]]:
-    """Rows of the markets that the reading subscription has; what was routed by its only market needs no second look."""
-    rows = _rows(update.body)
-    if len(update.keys) == 1 or update.wildcard in reading.topics:
-        return rows
-    at = ROW_MARKET_AT[update.label]
-    return [row for row in rows if _key(update.label, row[at]) in reading.topics]
-
-
 def _book_ticker(update: Update, reading: Reading) -> list[Event]:
     """
     ``[[transaction_time, message_time, market, update_id, bid, bid_amount, ask, ask_amount], ...]``.
@@ -528,7 +517,7 @@ def _book_ticker(update: Update, reading: Reading) -> list[Event]:
             _number(row[6], numbers),
             _number(row[7], numbers),
         )
-        for row in _rows_wanted(update, reading)
+        for row in _rows(update.body)
     ]
 
 
@@ -570,7 +559,7 @@ def _futures_row(update: Update, reading: Reading) -> list[Event]:
 
     [Market Streams, premium index and ADL quantile]
     """
-    return [Other(NAME, update.label, row[0], None, reading.received, row, None) for row in _rows_wanted(update, reading)]
+    return [Other(NAME, update.label, row[0], None, reading.received, row, None) for row in _rows(update.body)]
 
 
 def _other(update: Update, reading: Reading) -> list[Event]:
