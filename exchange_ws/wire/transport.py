@@ -192,8 +192,6 @@ class _Tls:
                     parts.append(part)
             except ssl.SSLWantReadError:
                 pass  # the rest of a record is still under way
-            except ssl.SSLZeroReturnError:
-                return b"".join(parts), True
             except ssl.SSLError:
                 if not parts:
                     raise
