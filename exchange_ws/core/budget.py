@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from exchange_ws.core.messages import Pace
@@ -27,16 +28,17 @@ class Budget:
         """How many things may be done at once now; a large number without a limit."""
         if self._pace is None:
             return 1 << 30
-        while self._done and self._done[0] <= now - self._pace.window_s:
+        # The same sum as in `due`: a difference may round the other way, and a timer would spin on the due moment.
+        while self._done and self._done[0] + self._pace.window_s <= now:
             self._done.popleft()
         return self._pace.count - len(self._done)
 
     def due(self, now: float, reserve: int = 0) -> float:
-        """The moment, *now* or later, at which one more thing may be done with *reserve* places left free."""
+        """The moment, *now* or later, at which one more thing may be done with *reserve* places left free; infinity if never."""
         room = self.room(now) - reserve
         if room > 0 or self._pace is None:
             return now
-        return self._done[min(-room, len(self._done) - 1)] + self._pace.window_s
+        return self._done[-room] + self._pace.window_s if -room < len(self._done) else math.inf
 
     def take(self, now: float) -> None:
         """Something is done now."""
