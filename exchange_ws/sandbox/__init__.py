@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from exchange_ws.sandbox.server import Sandbox, sandbox_names
+from exchange_ws.sandbox.server import Sandbox
 
-__all__ = ["Sandbox", "sandbox_names"]
+__all__ = ["Sandbox"]

@@ -1,9 +1,9 @@
 """
 Markets that never were: order books, trades and candles that agree with each other, made from a seed.
 
-No exchange is known here. Prices and sizes are whole numbers of ticks and lots inside and exact `Decimal` outside; no price ever
-passes through a float. The same seed and the same number of steps give the same markets, whatever the clock says: time only
-stamps what happens.
+No exchange is known here. Prices and sizes are whole numbers of ticks and lots inside and exact `Decimal` outside; no price
+ever passes through a float. The same seed and the same number of steps give the same markets, whatever the clock says: time
+only stamps what happens.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Iterator, Sequence
 
 import attrs
 
@@ -49,7 +49,8 @@ def _instrument(
     return Instrument(base, quote, Decimal(price), Decimal(tick), Decimal(lot), size, activity, perpetual)
 
 
-#: From busy to quiet; one with tiny prices (their Decimal would print with an exponent), one where nothing happens for many seconds.
+#: From busy to quiet; one with tiny prices (their Decimal would print with an exponent), and one where nothing happens for
+#: many seconds.
 INSTRUMENTS: tuple[Instrument, ...] = (
     _instrument("BTC", "USDT", "67500", "0.01", "0.000001", 50_000, 0.9),
     _instrument("ETH", "USDT", "2650", "0.01", "0.00001", 100_000, 0.8),

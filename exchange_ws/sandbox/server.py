@@ -9,6 +9,7 @@ both sides would share a bug. The WebSocket protocol is spoken by the `websocket
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import logging
@@ -20,10 +21,11 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
-from typing import Any, Callable, Coroutine, Iterable, Mapping, Protocol, Sequence, TypeVar, Union
+from typing import Any, Callable, Protocol, TypeVar, Union
 
 import attrs
 
@@ -40,7 +42,7 @@ try:
 except ImportError as error:  # an extra of the package, since only demos and tests need a server
     raise ImportError("the sandbox needs the websockets library, 15 or newer: pip install 'exchange_ws[sandbox]'") from error
 
-__all__ = ["Credentials", "Exchange", "Hangup", "Sandbox", "sandbox_names"]
+__all__ = ["Credentials", "Exchange", "Hangup", "Sandbox"]
 
 logger = logging.getLogger(__name__)
 # The library's own log tells of every refused handshake and reset, most of them made on purpose here: only for who asks.
@@ -81,7 +83,7 @@ class Exchange(Protocol):
     """
     One exchange's side of its language, made by ``factory(markets, credentials, seed)``.
 
-    All methods but `client` are called on the server's thread. `state` is whatever `open` returned for the connection.
+    All methods but `wiring` are called on the server's thread. `state` is whatever `open` returned for the connection.
     """
 
     #: Path of the WebSocket endpoint, such as "/ws".
@@ -120,8 +122,8 @@ class Exchange(Protocol):
     def method(self, message: Any) -> str | None:
         """Name of what *message* asks for."""
 
-    def client(self, box: Sandbox, options: Mapping[str, Any]) -> Any:
-        """A client wired to *box*."""
+    def wiring(self, url: str, rest_url: str) -> Mapping[str, Any]:
+        """Arguments that make a client of this exchange talk to the sandbox at these addresses."""
 
 
 def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
@@ -137,11 +139,6 @@ def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
             continue  # an exchange without a sandbox
         found.update(module.SANDBOXES)
     return found
-
-
-def sandbox_names() -> list[str]:
-    """Names of the exchanges that have a sandbox."""
-    return sorted(_factories())
 
 
 class _Link:
@@ -192,7 +189,7 @@ class Sandbox:
     Parameters
     ----------
     exchange
-        Which one, e.g. "whitebit"; `sandbox_names` lists them.
+        Which one, e.g. "whitebit".
     seed
         Same seed, same markets, credentials and quirks of each connection (in the order in which they are opened).
     host, port
@@ -278,9 +275,11 @@ class Sandbox:
     # Life
 
     def start(self) -> Sandbox:
-        """Listen. Raises `ConnectFailed` if the port cannot be had; once started, does nothing."""
+        """Listen. Raises `ConnectFailed` if the port cannot be had; while it runs, does nothing."""
         if self._thread.ident is None:
             self._thread.start()
+        elif not self._thread.is_alive():
+            raise UsageError("a sandbox that was stopped does not start again: make a new one")
         try:
             self._ready.result(CALL_LIMIT_S)
         except OSError as error:
@@ -292,10 +291,8 @@ class Sandbox:
         if self._thread.ident is None:
             return
         if self._loop is not None and self._stopping is not None and self._thread.is_alive():
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop was closed since: the thread ends by itself
                 self._loop.call_soon_threadsafe(self._stopping.set)
-            except RuntimeError:  # the loop was closed since: the thread ends by itself
-                pass
         self._thread.join(CALL_LIMIT_S)
         if self._thread.is_alive():
             raise InternalError(f"the sandbox's thread did not end within {CALL_LIMIT_S:g} s")
@@ -339,8 +336,8 @@ class Sandbox:
         return self._credentials.token
 
     def client(self, **options: Any) -> Any:
-        """A client of this exchange, wired to the sandbox; *options* as for its class."""
-        return self._exchange.client(self, options)
+        """A client of this exchange, wired to the sandbox and not connected yet; *options* as for its class."""
+        return exchange_ws.clients()[self.exchange](**self._exchange.wiring(self.url, self.rest_url), **options)
 
     # What tests ask
 

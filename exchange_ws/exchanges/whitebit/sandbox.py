@@ -1,18 +1,19 @@
 """
 WhiteBIT's side of its WebSocket language, for the sandbox.
 
-Written from the vendor's documentation (docs.whitebit.com, WebSocket pages, read 2026-11), not from our dialect. Where the pages
-do not say what the server does, the choice made here is one that a client has to survive:
+Written from the vendor's documentation (docs.whitebit.com, WebSocket pages, read 2026-11), not from our dialect. Where the
+pages do not say what the server does, the choice made here is one that a client has to survive:
 
 * a refused subscribe leaves the former subscription as it was; requests refused by the rate limit are not counted;
 * `trades_update` carries its trades newest first, live ones too; `trades_request` gives those with an id above `largest_id`;
-* no channel but trades and depth sends anything because of the subscribe itself: `bookTicker` waits for a change, the paced
-  channels for their next beat, at which a subscription that has not sent a market yet counts it as changed;
-* candles are sent when there was a trade since the last beat or an interval began, and then the one that has just closed comes in
-  the same message before its successor; intervals without trades repeat the close before them, with volume 0;
-* `premiumIndex` and `ADLQuantile` come every second; rows of the first are market, index price, mark price, rate, and the Unix time
-  of the next funding; a connection gets either all rows in one message, or one flat row a message with a time at its end;
-* an unsubscribe that documents only ``[]`` refuses anything else; text that is not JSON closes with code 1007, idleness with 1000;
+* only trades and depth send something because of the subscribe itself: `bookTicker` waits for a change, the paced channels for
+  their next beat, at which a market that the subscription has not sent yet counts as changed;
+* candles are sent when there was a trade since the last beat or an interval began, and then the one that has just closed comes
+  in the same message before its successor; intervals without trades repeat the close before them, with volume 0;
+* `premiumIndex` and `ADLQuantile` come every second; rows of the first are market, index price, mark price, rate, and the Unix
+  time of the next funding; a connection gets either all rows in one message, or one flat row a message with a time at its end;
+* an unsubscribe that documents only ``[]`` refuses anything else; text that is not JSON closes with code 1007, idleness with
+  1000;
 * `depth` leaves out a side without change, and refuses an interval above the market's price;
 * the order of keys differs between connections, as it was seen to; there is no white space between tokens.
 
@@ -24,11 +25,12 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable
 
-from exchange_ws.sandbox.market import Candle, Market, Markets, Statistics, Top, Trade
-from exchange_ws.sandbox.server import Credentials, Exchange, Hangup, Sandbox
+from exchange_ws.sandbox.market import TRADES_KEPT, Candle, Market, Markets, Statistics, Top, Trade
+from exchange_ws.sandbox.server import Credentials, Exchange, Hangup
 
 __all__ = ["SANDBOXES", "WhiteBITExchange"]
 
@@ -171,7 +173,7 @@ class WhiteBITExchange:
         self._quantiles = {name: rng.choice(((None, 4), (2, None), (1, 3))) for name in self._futures}
         self._beats = frozenset[str]()
         self._beat_us = markets.now_us
-        self._shared: dict[object, str] = {}  # JSON that several connections are sent after the same step
+        self._shared: dict[tuple[object, ...], str] = {}  # JSON that several connections are sent after the same step
         self._methods: dict[str, Callable[[_State, Any, list[str]], object]] = {
             "ping": self._ping,
             "time": self._time,
@@ -252,11 +254,8 @@ class WhiteBITExchange:
     def method(self, message: Any) -> str | None:
         return message.get("method") if isinstance(message, dict) else None
 
-    def client(self, box: Sandbox, options: Mapping[str, Any]) -> Any:
-        # Not at the top: the exchange's side stands without ours.
-        from exchange_ws.exchanges.whitebit.client import WhiteBIT
-
-        return WhiteBIT(box.url, rest_url=box.rest_url, **options)
+    def wiring(self, url: str, rest_url: str) -> Mapping[str, Any]:
+        return {"url": url, "rest_url": rest_url}
 
     # Messages
 
@@ -274,10 +273,10 @@ class WhiteBITExchange:
             return f'{{"id":null,"method":"{channel}_update","params":{params}}}'
         return f'{{"method":"{channel}_update","params":{params},"id":null}}'
 
-    def _once(self, key: object, make: Callable[[], object]) -> str:
-        """JSON of what *make* gives, made once after each step for all connections that are to be told the same."""
+    def _once(self, key: tuple[object, ...], make: Callable[..., object], *args: object) -> str:
+        """JSON of what *make* gives for *args*, made once after each step for all connections that are to be told the same."""
         if key not in self._shared:
-            self._shared[key] = _json(make())
+            self._shared[key] = _json(make(*args))
         return self._shared[key]
 
     # Arguments
@@ -380,6 +379,12 @@ class WhiteBITExchange:
         now = self._markets.now_us // 1_000_000
         return self._statistics(self._names[name].statistics(now - now % DAY), None)
 
+    def _market_params(self, name: str) -> list[object]:
+        return [name, self._period(name, DAY)]
+
+    def _today_params(self, name: str) -> list[object]:
+        return [name, self._today(name)]
+
     def _market_request(self, state: _State, params: list[Any], pushes: list[str]) -> object:
         _check(len(params) == 2)
         self._market(params[0])
@@ -417,11 +422,9 @@ class WhiteBITExchange:
                 state.last_prices[name] = last
                 yield self._update(state, "lastprice", _json([name, _text(last)]))
         for name in state.statistics:
-            params = self._once(("market", name), lambda: [name, self._period(name, DAY)])
-            yield self._update(state, "market", params)
+            yield self._update(state, "market", self._once(("market", name), self._market_params, name))
         for name in state.today:
-            params = self._once(("marketToday", name), lambda: [name, self._today(name)])
-            yield self._update(state, "marketToday", params)
+            yield self._update(state, "marketToday", self._once(("marketToday", name), self._today_params, name))
         if state.premium:
             rows = [self._premium(name) for name in state.premium]
             if state.flat_premium:
@@ -471,12 +474,11 @@ class WhiteBITExchange:
             newest = self._names[name].trades[-1].id
             if newest != sent:
                 state.trades[name] = newest
-                trades = self._names[name].trades_after(sent)
-                yield self._update(
-                    state,
-                    "trades",
-                    self._once(("trades", name, sent), lambda: [name, [self._trade(trade) for trade in trades]]),
-                )
+                params = self._once(("trades", name, sent), self._trades_params, name, sent)
+                yield self._update(state, "trades", params)
+
+    def _trades_params(self, name: str, sent: int) -> list[object]:
+        return [name, self._latest(name, sent, TRADES_KEPT)]
 
     # Depth
 
