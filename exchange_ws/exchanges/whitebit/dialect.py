@@ -215,7 +215,7 @@ def encode(command: Command, serial: int) -> Outgoing:
     return Outgoing(dump({"id": serial, "method": command.method, "params": list(command.args)}), str(serial))
 
 
-def topics(channel: str, *markets: str, **params: Any) -> tuple[Topic, ...]:
+def topics(channel: str, /, *markets: str, **params: Any) -> tuple[Topic, ...]:
     """
     The topics of *channel*, one for each market; ``"*"`` is all markets, where the exchange has that.
 
