@@ -253,6 +253,7 @@ class Sandbox:
 
         # Server thread only, from here to the thread itself.
         self._server: Server | None = None
+        self._shutting = False  # between two lives of _server: whoever comes late is turned away
         self._links: dict[_Link, None] = {}  # in order of opening
         self._serial = 0  # connections opened so far
         self._dials: deque[float] = deque()  # loop times of the handshakes within the window
@@ -505,6 +506,7 @@ class Sandbox:
         await self._shut(self._leave)
 
     async def _listen(self) -> int:
+        self._shutting = False
         self._server = await serve(
             self._serve,
             self._host,
@@ -524,7 +526,16 @@ class Sandbox:
         """Stop listening, and *end* every connection."""
         if self._server is None:
             return
+        assert self._loop is not None
         server, self._server = self._server, None
+        self._shutting = True
+        # asyncio loses a connection that it has accepted and not yet attached when the server closes: its socket stays open
+        # and silent. So accepting ends first, and what was accepted gets the turns of the loop that attaching takes.
+        for listener in server.sockets:
+            with contextlib.suppress(NotImplementedError):  # Windows' loop has no readers
+                self._loop.remove_reader(listener.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         links = list(self._links)
         for link in links:
             end(link)
@@ -572,6 +583,10 @@ class Sandbox:
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert self._loop is not None
+        if self._shutting:
+            # Its handshake was under way when the others were ended; left alone, it would keep the server from closing.
+            connection.transport.abort()
+            return
         self._serial += 1
         link = _Link(connection, self._exchange.open(self._serial), self._loop.time())
         self._links[link] = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import socket
 import ssl
 import struct
+import threading
 import time
 
 import pytest
@@ -430,6 +432,32 @@ def test_restart_later(box, dial):
         with contextlib.suppress(ConnectionRefusedError):
             again = dial(box.url)
     assert before == again.result("trades_request", "BTC_USDT", 1, 0)
+
+
+def test_restart_while_clients_dial(box):
+    """Whoever dials at the wrong moment is refused or reset, never left on a socket that nobody serves."""
+    over = threading.Event()
+    silent = []
+
+    def dial_on():
+        while not over.is_set():
+            try:
+                websocket.create_connection(box.url, timeout=1.0).shutdown()
+            except websocket.WebSocketTimeoutException as error:
+                silent.append(error)
+            except (OSError, websocket.WebSocketException):
+                pass  # refused, reset, or 503: as it should be
+
+    threads = [threading.Thread(target=dial_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(40):
+        box.restart()
+    over.set()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    gc.collect()  # a socket left behind tells of itself when it is collected: a warning, hence an error
+    assert [] == silent
 
 
 def test_stop_during_a_restart(box):
