@@ -1,1 +1,106 @@
-"""Blocking, thread-based clients for the WebSocket APIs of exchanges."""
+"""
+Blocking, thread-based clients for the WebSocket APIs of exchanges.
+
+>>> from exchange_ws import WhiteBIT
+>>> with WhiteBIT() as ws:  # doctest: +SKIP
+...     for trade in ws.subscribe_trades("BTC_USDT"):
+...         print(trade.price, trade.size)
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+from exchange_ws.core.client import Client
+from exchange_ws.core.session import Backoff
+from exchange_ws.core.subscription import Subscription
+from exchange_ws.errors import (
+    AuthenticationError,
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectionLost,
+    ConsumerTooSlow,
+    ExchangeError,
+    InternalError,
+    LimitExceeded,
+    RateLimited,
+    RequestRejected,
+    RequestTimeout,
+    SubscriptionClosed,
+    SubscriptionRejected,
+    UpdateTimeout,
+    UsageError,
+    WireError,
+)
+
+if TYPE_CHECKING:  # clients are found by listing folders; these lines only tell their types
+    from exchange_ws.exchanges.whitebit.client import WhiteBIT
+
+__all__ = [
+    "AuthenticationError",
+    "Backoff",
+    "Client",
+    "ConnectFailed",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "ConsumerTooSlow",
+    "ExchangeError",
+    "InternalError",
+    "LimitExceeded",
+    "RateLimited",
+    "RequestRejected",
+    "RequestTimeout",
+    "Subscription",
+    "SubscriptionClosed",
+    "SubscriptionRejected",
+    "UpdateTimeout",
+    "UsageError",
+    "WhiteBIT",
+    "WireError",
+    "clients",
+    "connect",
+]
+
+
+def clients() -> dict[str, type[Client]]:
+    """Every client class by its exchange's name: one folder of `exchange_ws.exchanges` for each exchange."""
+    from exchange_ws import exchanges
+
+    found: dict[str, type[Client]] = {}
+    for folder in pkgutil.iter_modules(exchanges.__path__, exchanges.__name__ + "."):
+        module = importlib.import_module(folder.name + ".client")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Client) and value.__module__ == module.__name__:
+                found[value.name] = value
+    return found
+
+
+def connect(name: str, **options: Any) -> Client:
+    """
+    Make the client of the exchange *name* with *options*, and connect it.
+
+    Raises
+    ------
+    UsageError
+        No such exchange, or an option makes no sense.
+    ConnectFailed
+        It could not connect.
+    """
+    known = clients()
+    if name not in known:
+        raise UsageError(f"{name!r}: no such exchange; there are {', '.join(sorted(known))}")
+    return known[name](**options).connect()
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: a client's module is imported when its class is first asked for.
+    for client in clients().values() if not name.startswith("_") else ():
+        if client.__name__ == name:
+            return client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(client.__name__ for client in clients().values())})

@@ -34,7 +34,7 @@ class Budget:
         return self._pace.count - len(self._done)
 
     def due(self, now: float, reserve: int = 0) -> float:
-        """The moment, *now* or later, at which one more thing may be done with *reserve* places left free; infinity if never."""
+        """The moment, *now* or later, at which one more thing may be done with *reserve* places left free; infinity: never."""
         room = self.room(now) - reserve
         if room > 0 or self._pace is None:
             return now

@@ -36,9 +36,9 @@ except ImportError:  # no wheel for this interpreter
 __all__ = ["Dialect", "Reading", "dump", "parse", "parse_with_json", "refused"]
 
 
-@attrs.frozen
+@attrs.define
 class Reading:
-    """What `interpret` may know beside the update: when it was received, how numbers are wanted, who reads it."""
+    """What `interpret` may know beside the update: when it was received, how numbers are wanted, who reads it. One a reader."""
 
     received: float  #: Unix seconds by our clock
     numbers: Numbers

@@ -42,6 +42,7 @@ from exchange_ws.errors import (
     ConnectionLost,
     ExchangeError,
     RequestTimeout,
+    SubscriptionRejected,
     UsageError,
     WireError,
 )
@@ -203,7 +204,8 @@ class Session:
         self.routes: dict[bytes, tuple[Sink, ...]] = {}  #: replaced, never mutated
         self.doom: ExchangeError | None = None  #: why this link must be given up; its reader ends it
         self.error: ExchangeError | None = None  #: what ended the session
-        self.counters: Counter[str] = Counter()
+        self.ever_open = False
+        self.counters: Counter[str] = Counter(bytes=0, messages=0)
         self.close_frame = False  #: the driver has to send a close frame
         self._ping_interval = ping_interval
         self._pong_timeout = pong_timeout
@@ -314,6 +316,12 @@ class Session:
         """The moment at which a peer that did not answer our close frame is cut off."""
         return self._closing_at
 
+    def fail(self, error: ExchangeError) -> None:
+        """End everything with *error*, which no later try could mend."""
+        if self.state != CLOSED:
+            self._unlink(error)
+            self._end(GAVE_UP, error)
+
     # Calls ---------------------------------------------------------------------------------------------------------------
 
     def submit(self, command: Command, now: float, deadline: float) -> Pending:
@@ -345,6 +353,10 @@ class Session:
     def held(self) -> frozenset[Topic]:
         """Topics wanted here, or perhaps still on the wire."""
         return frozenset().union(*(join.topics for join in self._joins), self._stated, self._unsure)
+
+    def sinks(self) -> list[Sink]:
+        """Those whose topics were confirmed here before: what they miss from now on is a gap."""
+        return list({id(join.sink): join.sink for join in self._joins if not join.trial}.values())
 
     def wanted(self, sink: Sink) -> frozenset[Topic]:
         """Topics that *sink* wants here."""
@@ -436,9 +448,10 @@ class Session:
         """Do what is due. Returns the next moment at which something is, infinity if nothing."""
         for pending in [pending for pending in self._waiting.values() if pending.deadline <= now]:
             self._overdue(pending, now)
+        if self.state == CLOSED:
+            return self._closing_at if now < self._closing_at else math.inf
         due = min((pending.deadline for pending in self._waiting.values()), default=math.inf)
-        due = min(due, self._closing_at)
-        if self._linked and self.state != CLOSED:
+        if self._linked:
             quiet_since = min(self._sent_at, self._heard_at)
             if self._ping is None and now >= quiet_since + self._ping_interval:
                 self._beat(now)
@@ -504,6 +517,7 @@ class Session:
         if self.state == RECONNECTING:
             self.counters["reconnects"] += 1
         self.step = ""
+        self.ever_open = True
         self._opened_at = now
         self._step(READY)
 
@@ -755,7 +769,17 @@ class Session:
             join.held = True
             self._dirty.update(topic.channel for topic in join.topics)
 
-    def _reject(self, join: Join, error: ExchangeError) -> None:
+    def _reject(self, join: Join, refusal: ExchangeError) -> None:
+        error = refusal
+        if isinstance(refusal, SubscriptionRejected):  # it names all that was stated; this is what the culprit wished
+            names = ", ".join(sorted(topic.name for topic in join.topics))
+            error = SubscriptionRejected(
+                f"subscribe {names}: {refusal.message} (code {refusal.code})",
+                code=refusal.code,
+                message=refusal.message,
+                request=refusal.request,
+                topic=names,
+            )
         self._joins.remove(join)
         self._dirty.update(topic.channel for topic in join.topics)
         self._settle(join.pending, error=error)

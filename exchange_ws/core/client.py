@@ -1,0 +1,681 @@
+"""What every client has: connections by endpoint, blocking calls, subscriptions, and their options."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import ssl as tls
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import attrs
+
+from exchange_ws.clock import Clock, Deadline, SystemClock
+from exchange_ws.core.budget import Budget
+from exchange_ws.core.connection import Connection, Link
+from exchange_ws.core.dialect import Dialect
+from exchange_ws.core.messages import Command, Limits, Pace, Topic
+from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
+from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription
+from exchange_ws.core.timer import Timer
+from exchange_ws.errors import ConnectionClosed, LimitExceeded, UsageError
+from exchange_ws.events import Numbers
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Client", "Endpoint", "Options"]
+
+log = logging.getLogger(__name__)
+
+IDLE = "idle"
+#: States from the worst to the best.
+WORST_FIRST = (CLOSED, RECONNECTING, CONNECTING, OPEN, IDLE)
+
+CLOSE_LIMIT_S = 5.0  # for all threads to end; a healthy peer needs a round trip, and a silent one is cut off after a second
+SPREAD = 10  # connections over which requests may spread when the budget of the first is spent; a guard, not a vendor's limit
+LINGER_S = 60.0  # an emptied connection is kept for so long: the next topic or request may want it
+BLOCK_LIMIT_S = 10.0  # for which BLOCK holds a reader up at most; half the ping interval where that is less
+
+Self = TypeVar("Self", bound="Client")
+
+
+def _seconds(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is None and field.name == "ping_interval":
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise UsageError(f"{field.name}={value!r}: takes seconds, a finite number above 0")
+
+
+def _whole(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{field.name}={value!r}: takes a whole number of 1 or more")
+
+
+def _truth(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise UsageError(f"{field.name}={value!r}: takes True or False")
+
+
+def _policy(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and value not in OVERFLOWS:
+        raise UsageError(f"{field.name}={value!r}: takes one of {', '.join(OVERFLOWS)}")
+
+
+def _retry(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, (bool, Backoff)):
+        raise UsageError(f"{field.name}={value!r}: takes True, False or a Backoff")
+
+
+def _proxy(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    # The value may hold a password, so it is not shown.
+    if value is not None and (not isinstance(value, str) or not value.startswith(("http://", "socks4", "socks5"))):
+        raise UsageError(f"{field.name}: takes a URL of http://, socks4:// or socks5://, or None for the environment's")
+
+
+def _context(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not isinstance(value, tls.SSLContext):
+        raise UsageError(f"{field.name}={value!r}: takes an ssl.SSLContext, or None for the system's certificates")
+
+
+def _function(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not callable(value):
+        raise UsageError(f"{field.name}={value!r}: takes a function of one state, or None")
+
+
+def _converter(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value not in (Decimal, float, str):
+        raise UsageError(f"{field.name}={value!r}: takes Decimal, float or str")
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """
+    Options that every client takes, by keyword.
+
+    A value that makes no sense raises `UsageError`, naming the option and what it takes.
+    """
+
+    #: Seconds that a blocking call waits when it is not told.
+    timeout: float = attrs.field(default=10.0, validator=_seconds)
+    #: Messages that a subscription keeps for its consumer.
+    queue_size: int = attrs.field(default=65536, validator=_whole)
+    #: What a subscription does when that is full; None: "drop_oldest", and "raise" for account topics.
+    overflow: str | None = attrs.field(default=None, validator=_policy)
+    #: True, False (a loss ends everything) or a `Backoff`.
+    reconnect: bool | Backoff = attrs.field(default=True, validator=_retry)
+    #: Seconds of silence after which we ping; None: as the exchange asks.
+    ping_interval: float | None = attrs.field(default=None, validator=_seconds)
+    #: Seconds without an answer to our ping after which the connection is lost.
+    pong_timeout: float = attrs.field(default=10.0, validator=_seconds)
+    #: Bytes; a longer message ends the connection before memory is taken for it.
+    max_message_size: int = attrs.field(default=16 * 2**20, validator=_whole)
+    #: URL of a proxy, http:// or socks5://; None: the environment's.
+    proxy: str | None = attrs.field(default=None, validator=_proxy, repr=False)
+    #: An `ssl.SSLContext`; None: certificates are checked against the system's.
+    ssl: tls.SSLContext | None = attrs.field(default=None, validator=_context)
+    #: Whether the limits that the exchange documents are kept on our side.
+    rate_limit: bool = attrs.field(default=True, validator=_truth)
+    #: Called with each new state, on a thread of its own.
+    on_state: Callable[[str], object] | None = attrs.field(default=None, validator=_function)
+    #: What prices and sizes become: `decimal.Decimal`, `float` or `str`.
+    numbers: Numbers = attrs.field(default=Decimal, validator=_converter)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """The options of *given*; `UsageError` for names that are none."""
+        known = [field.name for field in attrs.fields(cls)]
+        for name in given:
+            if name not in known:
+                raise UsageError(f"{name}: no such option; there are {', '.join(known)}")
+        return cls(**given)
+
+
+@attrs.frozen
+class Endpoint:
+    """One address of an exchange, the language spoken there, and the login that it asks for."""
+
+    name: str
+    url: str
+    dialect: Dialect
+    login: Callable[[], Command | None] | None = None
+
+
+class Dials:
+    """The dial budget of one client, shared by its connections. Its lock is a leaf."""
+
+    def __init__(self, pace: Pace | None, clock: Clock) -> None:
+        self._lock = threading.Lock()  # guards _budget
+        self._budget = Budget(pace)
+        self._clock = clock
+
+    def take(self) -> float:
+        """Take a place now, or say when there is one: the moment, in the past or present if it was taken."""
+        now = self._clock.now()
+        with self._lock:
+            due = self._budget.due(now)
+            if due <= now:
+                self._budget.take(now)
+            return due
+
+
+class Client:
+    """
+    A blocking client of one exchange, safe to share between threads. Base of all of them.
+
+    Nothing connects before the first call that needs it, `connect` or ``with``.
+
+    Threads: any. `_lock` guards what this holds, and is the outermost: connections are placed and registered with under it,
+    nothing waits or writes under it.
+    """
+
+    #: The exchange's name, as `exchange_ws.connect` and the command line take it.
+    name: ClassVar[str]
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], **options: Any) -> None:
+        self._options = Options.of(options)
+        self._endpoints = dict(endpoints)
+        self._clock: Clock = SystemClock()
+        for endpoint in self._endpoints.values():
+            limit = endpoint.dialect.heartbeat.idle_limit_s
+            interval = self._options.ping_interval
+            if limit is not None and interval is not None and interval >= limit:
+                raise UsageError(f"ping_interval={interval!r}: takes less than {limit:.0f} s, when {self.name} hangs up")
+        self._pid = os.getpid()
+        self._timer = Timer(self._clock)
+        self._dials = {
+            name: Dials(endpoint.dialect.limits.dials if self._options.rate_limit else None, self._clock)
+            for name, endpoint in self._endpoints.items()
+        }
+        self._lock = threading.Lock()  # guards everything below
+        self._pools: dict[str, list[Connection]] = {name: [] for name in self._endpoints}
+        self._leaving: list[Connection] = []  # closed, their readers perhaps not ended yet
+        self._subscriptions: list[Subscription] = []
+        self._made = 0
+        self._closed = False
+        self._past: Counter[str] = Counter()  # counters of connections and subscriptions that are gone
+        self._told_state = IDLE
+        on_state = self._options.on_state
+        self._listener = None if on_state is None else Listener(on_state, f"exchange-ws states {self.name}")
+
+    # Lifecycle ------------------------------------------------------------------------------------------------------------
+
+    def connect(self: Self, timeout: float | None = None) -> Self:
+        """
+        Connect now, if it is not yet, and wait until it is open. Returns the client.
+
+        Raises
+        ------
+        ConnectFailed
+            Refused, not found, not in time; a later call tries anew.
+        ConnectionClosed
+            `close` was called.
+        """
+        deadline = self._deadline(timeout)
+        with self._lock:
+            connection = self._first(next(iter(self._endpoints)))
+        self._tell_state()
+        connection.wait_open(deadline)
+        return self
+
+    def close(self, timeout: float | None = None) -> None:
+        """
+        End everything: connections, waits, iterators, threads. Idempotent; any thread may call it, a consumer's too.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for the threads; a silent peer is cut off after one second.
+        """
+        deadline = Deadline(self._clock, CLOSE_LIMIT_S if timeout is None else self._deadline(timeout).remaining())
+        if os.getpid() != self._pid:
+            return  # the connection is the parent's
+        with self._lock:
+            self._closed = True
+            connections = [connection for pool in self._pools.values() for connection in pool] + self._leaving
+            subscriptions = list(self._subscriptions)
+            self._subscriptions.clear()
+        for subscription in subscriptions:
+            subscription.finish()
+        for connection in connections:
+            connection.close(min(CLOSE_WAIT_S, deadline.remaining() or 0.0))
+        for connection in connections:
+            if not connection.join(deadline.remaining() or 0.0):
+                log.warning("%s: its reader has not ended in time; it is in a call that cannot be interrupted", connection.name)
+        self._timer.close(deadline.remaining() or 0.0)
+        self._tell_state()
+        for subscription in subscriptions:
+            subscription.join(deadline.remaining() or 0.0)
+        if self._listener is not None:
+            self._listener.close(deadline.remaining() or 0.0)
+
+    def __enter__(self: Self) -> Self:
+        return self.connect()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def state(self) -> str:
+        """ "idle", "connecting", "open", "reconnecting" or "closed": the worst of its connections."""
+        with self._lock:
+            return self._state()
+
+    # Calls ----------------------------------------------------------------------------------------------------------------
+
+    def ping(self, timeout: float | None = None) -> float:
+        """
+        Ask the exchange for a sign of life: its own ping, or a WebSocket ping where it has none.
+
+        Returns
+        -------
+        Seconds of round trip.
+
+        Raises
+        ------
+        RequestTimeout, ConnectionLost, ConnectFailed
+            As for any request.
+        """
+        endpoint = next(iter(self._endpoints))
+        command = self._endpoints[endpoint].dialect.heartbeat.command or PING_FRAME
+        pending = self._run(command, timeout, endpoint)
+        assert pending.sent_at is not None
+        return self._clock.now() - pending.sent_at
+
+    def _call(self, command: Command, timeout: float | None = None, endpoint: str | None = None) -> Any:
+        """
+        Say *command*, wait for its answer, and return the result of that.
+
+        A command that may be said again (`replay`) goes to another connection when the request budget of the first is spent.
+        """
+        reply = self._run(command, timeout, next(iter(self._endpoints)) if endpoint is None else endpoint).reply
+        return None if reply is None else reply.result
+
+    def _run(self, command: Command, timeout: float | None, endpoint: str) -> Pending:
+        deadline = self._deadline(timeout)
+        with self._lock:
+            connection = self._for_call(endpoint, command)
+            pending = connection.submit(command, deadline)
+        self._tell_state()
+        connection.push(pending)
+        connection.wait(pending)
+        return pending
+
+    # Subscriptions --------------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        *topic: str,
+        timeout: float | None = None,
+        queue_size: int | None = None,
+        overflow: str | None = None,
+        gaps: bool = False,
+        raw: bool = False,
+        **params: Any,
+    ) -> Subscription:
+        """
+        Receive updates, and wait until the exchange confirms it.
+
+        Parameters
+        ----------
+        topic
+            As the exchange names it; the client of each exchange says how. **params** are options of its channel.
+        timeout
+            Seconds to wait for the confirmation; None: the client's.
+        queue_size, overflow
+            Messages to keep for a consumer that is behind, and what to do when they are too many: "drop_oldest" (a `Gap` stands
+            where they were), "drop_newest", "latest" (one slot a topic; refused where updates are deltas), "raise" or "block".
+            None: the client's.
+        gaps
+            Also yield each `Gap` itself, where it is; the event after it carries it in any case.
+        raw
+            Yield the exchange's messages, parsed and otherwise as they came, instead of events.
+
+        Raises
+        ------
+        SubscriptionRejected
+            The exchange refused it, `code` and `message` say why.
+        RequestTimeout
+            No confirmation in time. Nothing stays subscribed.
+        ConnectFailed, ConnectionLost, AuthenticationError
+            There is no connection.
+        UsageError, LimitExceeded
+            It cannot be right, or more than the exchange allows; nothing was sent.
+        """
+        topics = self._topics_of(topic, params)
+        return self._subscribe(topics, timeout=timeout, queue_size=queue_size, overflow=overflow, gaps=gaps, raw=raw)
+
+    def unsubscribe(self, *what: Subscription | str, timeout: float | None = None, **params: Any) -> None:
+        """
+        End subscriptions, or take topics out of all that have them, and wait until the exchange confirms it.
+
+        What is buffered can still be read; then iteration ends.
+
+        Parameters
+        ----------
+        what
+            Subscriptions, or one topic in the words of `subscribe`.
+        """
+        self._deadline(timeout)
+        if not what:
+            raise UsageError("unsubscribe: takes subscriptions, or a topic as subscribe does")
+        given = [item for item in what if isinstance(item, Subscription)]
+        if given:
+            if len(given) < len(what):
+                raise UsageError("unsubscribe: takes subscriptions or the words of a topic, not both")
+            for subscription in given:
+                subscription.unsubscribe(timeout)
+            return
+        topics = frozenset(self._topics_of(tuple(str(word) for word in what), params))
+        for subscription in self.subscriptions:
+            mine = topics & frozenset(subscription.wanted)
+            if mine:
+                self._leave(subscription, mine, timeout)
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """What is subscribed."""
+        with self._lock:
+            return tuple(self._subscriptions)
+
+    def _topics_of(self, words: tuple[str, ...], params: Mapping[str, Any]) -> Sequence[Topic]:
+        """The topics that *words* and *params* of `subscribe` name; `UsageError` if they name none."""
+        raise NotImplementedError
+
+    def _subscribe(
+        self,
+        topics: Sequence[Topic],
+        *,
+        timeout: float | None = None,
+        queue_size: int | None = None,
+        overflow: str | None = None,
+        gaps: bool = False,
+        raw: bool = False,
+        endpoint: str | None = None,
+    ) -> Subscription:
+        """Subscribe to *topics*, which are not empty; see `subscribe`."""
+        deadline = self._deadline(timeout)
+        where = next(iter(self._endpoints)) if endpoint is None else endpoint
+        options = self._options
+        if queue_size == 0:
+            raise UsageError("queue_size=0: takes a whole number of 1 or more")
+        account = any(topic.account for topic in topics)
+        policy = overflow or options.overflow or (RAISE if account else DROP_OLDEST)
+        size = attrs.evolve(options, overflow=policy, queue_size=queue_size or options.queue_size).queue_size
+        if policy == LATEST and not all(topic.standalone for topic in topics):
+            deltas = ", ".join(topic.name for topic in topics if not topic.standalone)
+            raise UsageError(f"overflow='latest': {deltas} comes as deltas, of which none may be left out; take another policy")
+        for name, flag in (("gaps", gaps), ("raw", raw)):
+            if not isinstance(flag, bool):
+                raise UsageError(f"{name}={flag!r}: takes True or False")
+        dialect = self._endpoints[where].dialect
+        shown = [topic.name for topic in topics[:3]] + (["..."] if len(topics) > 3 else [])
+        subscription = Subscription(
+            f"{self.name} {', '.join(shown)}",
+            tuple(dict.fromkeys(topics)),
+            dialect,
+            clock=self._clock,
+            queue_size=size,
+            overflow=policy,
+            gaps=gaps,
+            raw=raw,
+            numbers=options.numbers,
+            block_limit=min(BLOCK_LIMIT_S, self._ping_interval(dialect) / 2),
+            leave=self._leave,
+            forget=self._forget,
+        )
+        with self._lock:
+            placed = self._place(where, subscription.wanted)
+            waits = [(connection, connection.want(subscription, frozenset(part), deadline)) for connection, part in placed]
+            self._subscriptions.append(subscription)
+        self._tell_state()
+        try:
+            for connection, pending in waits:
+                connection.push(pending)
+            for connection, pending in waits:
+                connection.wait(pending)
+        except BaseException:
+            subscription.end(None)  # and nothing of it stays on the wire
+            raise
+        return subscription
+
+    def _leave(self, subscription: Subscription, topics: frozenset[Topic], timeout: float | None) -> None:
+        """Take *topics* out of *subscription*, and wait for the exchange."""
+        deadline = self._deadline(timeout)
+        waits = self._drop(subscription, topics, deadline)
+        for connection, pending in waits:
+            connection.push(pending)
+        for connection, pending in waits:
+            try:
+                connection.wait(pending)
+            except ConnectionClosed:
+                continue  # the client is closed: what was to be reached
+
+    def _forget(self, subscription: Subscription) -> None:
+        """*subscription* has ended by itself; its topics leave the wire without anybody waiting for it."""
+        waits = self._drop(subscription, frozenset(subscription.wanted), Deadline(self._clock, self._options.timeout))
+        for connection, _ in waits:
+            connection.nudge()
+
+    def _drop(
+        self, subscription: Subscription, topics: frozenset[Topic], deadline: Deadline
+    ) -> list[tuple[Connection, Pending]]:
+        rest = [topic for topic in subscription.wanted if topic not in topics]
+        if rest:
+            subscription.keep(rest)
+        else:
+            subscription.finish()
+        with self._lock:
+            if not rest and subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+                self._past.update(_totals(subscription))
+            if self._closed or os.getpid() != self._pid:
+                return []
+            return [
+                (connection, connection.unwant(subscription, topics, deadline))
+                for pool in self._pools.values()
+                for connection in pool
+                if connection.wanted(subscription) & topics
+            ]
+
+    # Watching -------------------------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """
+        Counters since the client was made, and how long things take.
+
+        Returns
+        -------
+        ``messages``, ``bytes`` (received), ``requests`` (said), ``reconnects``, ``dropped`` (by overflows), ``gaps``,
+        ``unknown`` (messages of a kind that we do not know), ``unrouted`` (updates that nobody wants), ``malformed`` (not JSON,
+        or not as documented), ``late`` (answers after their timeout), ``connections``, ``subscriptions``: whole numbers;
+        ``round_trip`` and ``lag`` (received minus exchange time): a dict with "p50" and "p99" in seconds, None without samples.
+        """
+        with self._lock:
+            connections = [connection for pool in self._pools.values() for connection in pool]
+            subscriptions = list(self._subscriptions)
+            totals = Counter(self._past)
+        round_trips: list[float] = []
+        lags: list[float] = []
+        for connection in connections:
+            told = connection.stats()
+            totals.update(told["counters"])
+            round_trips += told["round_trips"]
+        for subscription in subscriptions:
+            totals.update(_totals(subscription))
+            lags += subscription.lags()
+        names = "messages bytes requests reconnects dropped gaps unknown unrouted malformed late".split()
+        stats: dict[str, Any] = {name: totals[name] for name in names}
+        stats.update(connections=len(connections), subscriptions=len(subscriptions))
+        stats.update(round_trip=_percentiles(round_trips), lag=_percentiles(lags))
+        return stats
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.state}, {len(self.subscriptions)} subscriptions>"
+
+    # Inside ---------------------------------------------------------------------------------------------------------------
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        if timeout is None:
+            timeout = self._options.timeout
+        elif isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+            raise UsageError(f"timeout={timeout!r}: takes seconds, a finite number above 0, or None for the client's")
+        return Deadline(self._clock, timeout)
+
+    def _ping_interval(self, dialect: Dialect) -> float:
+        return self._options.ping_interval or dialect.heartbeat.interval_s
+
+    def _check_usable(self) -> None:
+        """Requires `_lock`."""
+        if os.getpid() != self._pid:
+            raise ConnectionClosed(f"{self.name}: the process was forked since; make a client of your own in the child")
+        if self._closed:
+            raise ConnectionClosed(f"{self.name}: closed; make another client")
+
+    def _pool(self, endpoint: str) -> list[Connection]:
+        """Requires `_lock`. Connections of *endpoint*, without those that were never made."""
+        self._check_usable()
+        pool = self._pools[endpoint]
+        for connection in [connection for connection in pool if connection.state == CLOSED and not connection.ever_open]:
+            self._retire(pool, connection)
+        return pool
+
+    def _retire(self, pool: list[Connection], connection: Connection) -> None:
+        """Requires `_lock`."""
+        pool.remove(connection)
+        self._past.update(connection.stats()["counters"])
+        self._leaving = [left for left in self._leaving if not left.join(0.0)] + [connection]
+
+    def _open(self, endpoint: str) -> Connection:
+        """Requires `_lock`. Another connection; its reader starts to dial."""
+        where = self._endpoints[endpoint]
+        limits, options = where.dialect.limits, self._options
+        pool = self._pools[endpoint]
+        if limits.connections is not None and len(pool) >= limits.connections:
+            raise LimitExceeded(
+                f"{self.name}: {limits.connections} connections are allowed, and a further one is needed",
+                limit="connections",
+                source=limits.source,
+            )
+        self._made += 1
+        backoff = options.reconnect if isinstance(options.reconnect, Backoff) else Backoff() if options.reconnect else None
+        session = Session(
+            where.dialect,
+            f"{self.name}{'' if len(self._endpoints) == 1 else '/' + where.name} #{self._made}",
+            limits=limits if options.rate_limit else Limits(),
+            ping_interval=self._ping_interval(where.dialect),
+            pong_timeout=options.pong_timeout,
+            reply_limit=options.timeout,
+            backoff=backoff,
+        )
+        link = Link(where.url, options.timeout, {}, options.proxy, options.ssl, options.max_message_size)
+        connection = Connection(
+            session,
+            link,
+            clock=self._clock,
+            timer=self._timer,
+            may_dial=self._dials[endpoint].take,
+            login=where.login,
+            on_state=self._tell_state,
+        )
+        pool.append(connection)
+        connection.start()
+        if len(pool) > 1:
+            self._timer.schedule(self, self._clock.now() + LINGER_S)
+        return connection
+
+    def _first(self, endpoint: str) -> Connection:
+        """Requires `_lock`."""
+        pool = self._pool(endpoint)
+        return pool[0] if pool else self._open(endpoint)
+
+    def _for_call(self, endpoint: str, command: Command) -> Connection:
+        """Requires `_lock`, and that the command is submitted under the same hold: the room that is seen may be the last."""
+        first = self._first(endpoint)
+        if not command.replay or first.headroom() > 0 or first.state == CLOSED:
+            return first
+        pool = self._pools[endpoint]
+        for connection in pool:
+            if connection.state != CLOSED and connection.headroom() > 0:
+                return connection
+        most = self._endpoints[endpoint].dialect.limits.connections
+        if len(pool) < SPREAD and (most is None or len(pool) < most):
+            return self._open(endpoint)
+        return max(pool, key=Connection.headroom)
+
+    def _place(self, endpoint: str, topics: Iterable[Topic]) -> list[tuple[Connection, list[Topic]]]:
+        """Requires `_lock`, as `_for_call` does. Which connection gets which topics; opens what is missing."""
+        self._first(endpoint)
+        dialect = self._endpoints[endpoint].dialect
+        most = dialect.limits.topics
+        # The first one is taken even when it is lost for good: it says why.
+        pool = self._pools[endpoint]
+        held = {connection: connection.held() for connection in pool if connection.state != CLOSED or connection is pool[0]}
+        placed: dict[Connection, list[Topic]] = {}
+        for topic in topics:
+            fitting = (
+                connection
+                for connection, there in held.items()
+                if topic in there or ((most is None or len(there) < most) and dialect.fits(there, topic))
+            )
+            chosen = next(fitting, None) or self._open(endpoint)
+            held[chosen] = held.get(chosen, frozenset()) | {topic}
+            placed.setdefault(chosen, []).append(topic)
+        return list(placed.items())
+
+    def tick(self) -> float:
+        """The timer's turn: close connections beyond the first that nobody has used for a while."""
+        now = self._clock.now()
+        idle: list[Connection] = []
+        due = math.inf
+        with self._lock:
+            for pool in self._pools.values():
+                for connection in pool[1:]:
+                    if connection.busy:
+                        due = min(due, now + LINGER_S)
+                    elif now - connection.used_at < LINGER_S:
+                        due = min(due, connection.used_at + LINGER_S)
+                    else:
+                        self._retire(pool, connection)
+                        idle.append(connection)
+        for connection in idle:
+            connection.close(CLOSE_WAIT_S)
+        return due
+
+    def _state(self) -> str:
+        """Requires `_lock`."""
+        if self._closed:
+            return CLOSED
+        states = {
+            connection.state
+            for pool in self._pools.values()
+            for connection in pool
+            if connection.state != CLOSED or connection.ever_open
+        }
+        return next(state for state in WORST_FIRST if state in states or state == IDLE)
+
+    def _tell_state(self) -> None:
+        """With no lock held."""
+        if self._listener is None:
+            return
+        with self._lock:
+            state = self._state()
+            if state != self._told_state:
+                self._told_state = state
+                self._listener.tell(state)
+
+
+def _totals(subscription: Subscription) -> dict[str, int]:
+    counters = subscription.counters()
+    return {name: counters[name] for name in ("dropped", "gaps", "malformed")}
+
+
+def _percentiles(samples: list[float]) -> dict[str, float | None]:
+    ordered = sorted(samples)
+    if not ordered:
+        return {"p50": None, "p99": None}
+    return {f"p{share}": ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in (50, 99)}

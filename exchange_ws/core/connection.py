@@ -1,0 +1,547 @@
+"""One WebSocket connection and the threads that serve it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from exchange_ws.clock import Clock, Deadline
+from exchange_ws.core.messages import Command, Reply, Topic
+from exchange_ws.core.session import CLOSED, OPEN, Decisions, Pending, Session
+from exchange_ws.core.timer import Timer
+from exchange_ws.errors import (
+    AuthenticationError,
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectionLost,
+    ExchangeError,
+    InternalError,
+)
+from exchange_ws.wire.frames import PING, PONG, FrameReader, encode_close, encode_frame
+from exchange_ws.wire.transport import Transport, Waker, dial
+
+if TYPE_CHECKING:
+    import ssl
+
+    from exchange_ws.core.subscription import Subscription
+
+__all__ = ["Connection", "Link"]
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 5.0  # beyond its deadline, for the timer to settle a wait; longer, and the timer must be dead
+STUCK_RETRY_S = 0.05  # between two tries to write to a peer that does not read: rare, and short beside any deadline
+PONGS = 64  # waiting to be written; a peer that pings faster than it reads gets the latest ones [RFC 6455, section 5.5.3]
+
+
+@attrs.frozen
+class Link:
+    """Where to dial, and how."""
+
+    url: str
+    timeout: float  #: seconds for name, TCP, proxy, TLS and handshake together
+    headers: Mapping[str, str] = attrs.Factory(dict)
+    proxy: str | None = attrs.field(default=None, repr=False)
+    context: ssl.SSLContext | None = None
+    max_message_size: int = 16 * 2**20
+
+
+class Connection:
+    """
+    One WebSocket connection and the threads that serve it.
+
+    Threads: *callers* register under `_lock` and wait outside it; one *reader* dials, logs in, reads, and alone closes the
+    socket; it never waits to write. The client's *timer* ticks, and never waits on a socket. Callers and timer drain the
+    outbox, one at a time.
+
+    Lock order: the client's, `_lock`, then one leaf (a subscription's, the timer's, the transport's).
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        link: Link,
+        *,
+        clock: Clock,
+        timer: Timer,
+        may_dial: Callable[[], float],
+        login: Callable[[], Command | None] | None = None,
+        on_state: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = session.name
+        self._link = link
+        self._clock = clock
+        self._timer = timer
+        self._may_dial = may_dial  # takes a place in the dial budget, or says when there is one; any thread
+        self._login = login  # called by the reader with no lock held: it may do REST
+        self._on_state = on_state
+        self._write_limit = link.timeout
+        self._lock = threading.Lock()  # dictionary work only: no I/O, no user code
+        self._changed = threading.Condition(self._lock)  # session.state changed
+        self._session = session  # guarded by _lock; its `routes` are read by the reader without
+        self._control: deque[bytes] = deque(maxlen=PONGS)  # guarded by _lock: whole frames, before what the session says
+        self._writing = False  # guarded by _lock; True: one thread is draining the outbox
+        self._stuck_since = math.inf  # guarded by _lock; when the peer was first seen not to read
+        self._transport: Transport | None = None  # set by the reader under _lock; a writer uses the one that it took there
+        self._heard_ns = clock.time_ns()  # reader only: when bytes came last
+        self.used_at = clock.now()  # guarded by _lock: when a caller asked for something last
+        self._waker = Waker()
+        self._reader = threading.Thread(target=self._run, name=f"exchange-ws {session.name}", daemon=True)
+
+    # Callers --------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start to dial. Once."""
+        self._reader.start()
+
+    @property
+    def state(self) -> str:
+        """The session's: "connecting", "open", "reconnecting" or "closed"."""
+        return self._session.state
+
+    @property
+    def ever_open(self) -> bool:
+        """Whether it was open at any time."""
+        return self._session.ever_open
+
+    @property
+    def step(self) -> str:
+        """What "connecting" and "reconnecting" are at."""
+        return self._session.step
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is wanted of this connection."""
+        with self._lock:
+            return self._session.busy
+
+    def headroom(self) -> int:
+        """How many calls could be said now without a wait for the request budget."""
+        with self._lock:
+            return self._session.headroom(self._clock.now())
+
+    def held(self) -> frozenset[Topic]:
+        """Topics wanted here, or perhaps still on the wire."""
+        with self._lock:
+            return self._session.held()
+
+    def wanted(self, sink: Subscription) -> frozenset[Topic]:
+        """Topics that *sink* wants here."""
+        with self._lock:
+            return self._session.wanted(sink)
+
+    def submit(self, command: Command, deadline: Deadline) -> Pending:
+        """Register *command*; `push` lets it leave."""
+        with self._lock:
+            return self._used(self._session.submit(command, self._clock.now(), deadline.at))
+
+    def want(self, sink: Subscription, topics: frozenset[Topic], deadline: Deadline) -> Pending:
+        """Deliver *topics* to *sink*; `push` lets them be stated."""
+        with self._lock:
+            return self._used(self._session.want(sink, topics, self._clock.now(), deadline.at))
+
+    def unwant(self, sink: Subscription, topics: frozenset[Topic], deadline: Deadline) -> Pending:
+        """Deliver *topics* to *sink* no more; `push` lets it be said."""
+        with self._lock:
+            return self._used(self._session.unwant(sink, topics, self._clock.now(), deadline.at))
+
+    def _used(self, pending: Pending) -> Pending:
+        """Requires `_lock`. Makes *pending* one that can be waited for."""
+        self.used_at = self._clock.now()
+        pending.ready = threading.Condition(threading.Lock())
+        return pending
+
+    def push(self, pending: Pending) -> None:
+        """Let what was registered leave, as far as it may. With no lock held."""
+        self._timer.schedule(self, pending.deadline)
+        self._act()
+        self.drain()
+
+    def nudge(self) -> None:
+        """Have the timer do what `push` does, soon: for threads that must not write."""
+        self._timer.schedule(self, self._clock.now())
+
+    def wait(self, pending: Pending) -> Reply | None:
+        """Wait until *pending* is settled; raises its error."""
+        ready: threading.Condition = pending.ready
+        with ready:
+            while not pending.settled:
+                left = pending.deadline + GRACE_S - self._clock.now()
+                if left <= 0:
+                    raise InternalError(f"{self.name}: a wait was not ended at its deadline; please report this")
+                self._clock.wait(ready, None if left == math.inf else left)
+        if pending.error is not None:
+            error = copy.copy(pending.error)  # one error may have ended several waits, each raised with its own traceback
+            raise error from pending.error.__cause__
+        return pending.reply
+
+    def wait_open(self, deadline: Deadline) -> None:
+        """Wait until the state is open; raises what ended it, `ConnectFailed` at the deadline."""
+        with self._lock:
+            while self._session.state != OPEN:
+                if self._session.state == CLOSED:
+                    error = self._session.error or ConnectionClosed(f"{self.name}: closed")
+                    raise copy.copy(error) from error.__cause__
+                left = deadline.remaining()
+                if left == 0.0:
+                    raise ConnectFailed(f"{self.name}: not connected in time ({self._session.state}: {self._session.step})")
+                self._clock.wait(self._changed, left)
+
+    def close(self, wait: float) -> None:
+        """Begin to close: every wait ends now; the peer has *wait* seconds to say goodbye; `join` waits for the reader."""
+        with self._lock:
+            self._session.close(self._clock.now(), wait)
+            if self._session.close_frame:
+                self._session.close_frame = False
+                self._control.append(encode_close(1000))
+            overdue = self._session.closing_overdue_at
+        self._act()
+        self.drain()
+        self._timer.schedule(self, overdue)
+        self._waker.wake()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the reader, unless this is it; whether it has ended."""
+        if self._reader is threading.current_thread() or self._reader.ident is None:
+            return True
+        self._reader.join(timeout)
+        return not self._reader.is_alive()
+
+    def stats(self) -> dict[str, Any]:
+        """Counters, and the latest round trips in seconds."""
+        with self._lock:
+            return {"counters": dict(self._session.counters), "round_trips": list(self._session.round_trips)}
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.name}: {self.state}{' (' + self.step + ')' if self.step else ''}>"
+
+    # Callers and timer: writing -------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """
+        Write what may be said; whoever finds no writer becomes it. Waits for nothing.
+
+        What the peer does not take stays with the transport, and the timer tries again.
+        """
+        with self._lock:
+            if self._writing or self._transport is None:
+                return  # the present writer takes our frames too
+            self._writing = True
+        due = self._write_all()
+        self._act()
+        self._timer.schedule(self, due)
+
+    def _write_all(self) -> float:
+        """The writer's loop. Returns when to come again."""
+        while True:
+            with self._lock:
+                now = self._clock.now()
+                transport = self._transport
+                data = b""
+                if transport is not None and not transport.unsent:
+                    data = self._take_frames(now)
+                if transport is None or not (data or transport.unsent):
+                    self._writing = False
+                    self._stuck_since = math.inf
+                    return self._session.tick(now) if self._session.has_outbox else math.inf
+            error: OSError | None = None
+            try:
+                if transport.write(data, 0.0):
+                    continue
+            except OSError as caught:
+                error = caught
+            with self._lock:
+                self._writing = False
+                if transport is not self._transport:
+                    return math.inf  # it failed because its reader has given it up already
+                self._stuck_since = min(self._stuck_since, now)
+                if error is not None:
+                    self._doom(ConnectionLost(f"{self.name}: the connection is dead: {_reason(error)}", sent=True))
+                    return math.inf
+                if now - self._stuck_since >= self._write_limit:
+                    what = f"{self.name}: the peer has read nothing for {now - self._stuck_since:.1f} s"
+                    self._doom(ConnectionLost(what, sent=True))
+                    return math.inf
+            return now + STUCK_RETRY_S
+
+    def _take_frames(self, now: float) -> bytes:
+        """Requires `_lock`."""
+        frames = list(self._control)
+        self._control.clear()
+        frames.extend(encode_frame(opcode, payload) for opcode, payload in self._session.take_outbox(now))
+        return b"".join(frames)
+
+    def _doom(self, error: ExchangeError) -> None:
+        """Requires `_lock`. Give this link up; the reader does so."""
+        if self._session.doom is None:
+            self._session.doom = error
+        self._waker.wake()
+
+    # Timer ----------------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> float:
+        """The timer's turn: deadlines, pings, what is left to write."""
+        now = self._clock.now()
+        with self._lock:
+            self._session.tick(now)
+            cut = self._transport if now >= self._session.closing_overdue_at else None
+        self._act()
+        self.drain()
+        if cut is not None:
+            cut.abort()
+            return math.inf
+        with self._lock:
+            return self._session.tick(now)
+
+    # Reader ---------------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """The reader's thread."""
+        try:
+            due: float | None = self._clock.now()
+            while due is not None and self._rest(due):
+                due = self._live()
+        except BaseException as error:
+            log.exception("%s: a bug of this package ended the connection", self.name)
+            bug = InternalError(f"{self.name}: a bug of this package ended the connection: {type(error).__name__}")
+            bug.__cause__ = error
+            with self._lock:
+                self._session.fail(bug)
+            self._act()
+        finally:
+            self._hang_up()
+            self._timer.forget(self)
+            self._waker.close()
+
+    def _rest(self, due: float) -> bool:
+        """Wait until *due* and until the dial budget has a place; False if closed meanwhile."""
+        with self._lock:
+            while self._session.state != CLOSED:
+                left = due - self._clock.now()
+                if left <= 0:
+                    due = self._may_dial()
+                    left = due - self._clock.now()
+                    if left <= 0:
+                        self._session.dialling()
+                        self._waker.clear()  # what it was set for is over; who closes sets it after the state that we see
+                        return True
+                self._clock.wait(self._changed, left)
+            return False
+
+    def _live(self) -> float | None:
+        """One link from dial to loss. Returns when to dial again, None when it is over."""
+        link = self._link
+        try:
+            transport = dial(
+                link.url,
+                timeout=link.timeout,
+                waker=self._waker,
+                headers=link.headers,
+                proxy=link.proxy,
+                context=link.context,
+            )
+        except ExchangeError as error:
+            return self._lost(error)
+        with self._lock:
+            self._transport = transport
+            self._stuck_since = math.inf
+            self._control.clear()
+        self._heard_ns = self._clock.time_ns()
+        try:
+            login = None if self._login is None else self._login()
+        except AuthenticationError as error:
+            return self._lost(error)
+        except Exception as error:  # the user's own callable, or REST
+            failed = ConnectFailed(f"{self.name}: the login could not be made: {type(error).__name__}")
+            failed.__cause__ = error
+            return self._lost(failed)
+        with self._lock:
+            self._session.dialled(self._clock.now(), login)
+        self._act()
+        self._timer.schedule(self, self._clock.now())  # it writes what is to be said first, and sets the ping's time
+        return self._lost(self._read(transport))
+
+    def _lost(self, error: ExchangeError) -> float | None:
+        """The link is gone; tell everyone. Returns as `_live` does."""
+        self._hang_up()
+        with self._lock:
+            was_open = self._session.state == OPEN
+            sinks: list[Any] = self._session.sinks()
+        for sink in sinks:
+            sink.lost(self, self._heard_ns)
+        with self._lock:
+            due: float | None
+            if isinstance(error, AuthenticationError):
+                self._session.refuse_login(error)
+                due = None
+            else:
+                due = self._session.lost(self._clock.now(), error, getattr(error, "retry_after_s", None) or 0.0)
+        if was_open or due is not None:
+            log.warning("%s%s", error, "" if due is None else f"; next try in {due - self._clock.now():.1f} s")
+        self._act()
+        return due
+
+    def _hang_up(self) -> None:
+        """Give the socket back, with what farewell goes without waiting."""
+        with self._lock:
+            transport, self._transport = self._transport, None
+            farewell = b"" if self._writing else b"".join(self._control)
+            self._control.clear()
+        if transport is not None:
+            try:
+                if farewell and not transport.unsent:
+                    transport.write(farewell, 0.0)
+            except OSError:
+                log.debug("%s: no farewell, the peer is gone", self.name)
+            transport.close()
+
+    def _read(self, transport: Transport) -> ExchangeError:
+        """Read until the link ends, and say why it did."""
+        session, clock = self._session, self._clock
+        split = session.dialect.split
+        frames = FrameReader(self._link.max_message_size)
+        while True:
+            try:
+                chunk = transport.read()
+            except OSError as error:
+                return ConnectionLost(f"{self.name}: the connection broke: {_reason(error)}", sent=True)
+            if chunk is None:
+                self._waker.clear()
+                with self._lock:
+                    if session.doom is not None:
+                        return session.doom
+                continue
+            if not chunk:
+                return ConnectionLost(f"{self.name}: the peer ended the connection without a close frame", sent=True)
+            received_ns = clock.time_ns()
+            messages = frames.feed(chunk)
+            self._heard_ns = received_ns
+            if split is not None:
+                messages = [part for message in messages for part in split(message)]
+            session.heard(clock.now(), len(chunk), len(messages))
+            self._deliver(messages, received_ns)
+            if frames.control:
+                self._answer_control(frames)
+            if frames.close is not None:
+                return self._peer_closed(frames)
+            if frames.failure is not None:
+                with self._lock:
+                    self._control.append(encode_close(frames.failure.close_code))
+                return frames.failure
+            if transport.unsent:  # TLS has something to say by itself
+                self._timer.schedule(self, clock.now())
+
+    def _deliver(self, messages: list[bytes], received_ns: int) -> None:
+        """
+        Hand over each run of messages that go to the same sinks, and hear what `routes` does not know in its place.
+
+        # hot path
+        """
+        session = self._session
+        route = session.dialect.route
+        routes: Mapping[Any, tuple[Any, ...]] = session.routes
+        sinks: tuple[Any, ...] | None = None
+        run: list[bytes] = []
+        for message in messages:
+            found = routes.get(route(message))
+            if found is None:
+                if run:
+                    self._put(sinks or (), run, received_ns)
+                    run = []
+                sinks = None
+                self._hear(message, received_ns)
+                routes = session.routes
+            elif found is sinks:
+                run.append(message)
+            else:
+                if run:
+                    self._put(sinks or (), run, received_ns)
+                sinks, run = found, [message]
+        if run:
+            self._put(sinks or (), run, received_ns)
+
+    def _put(self, sinks: tuple[Any, ...], messages: list[bytes], received_ns: int) -> None:
+        for sink in sinks:
+            waited = sink.put(self, messages, received_ns)
+            if waited:
+                with self._lock:
+                    self._session.excuse(waited)
+
+    def _hear(self, message: bytes, received_ns: int) -> None:
+        """A message for the session: an answer, or an update on its first sight."""
+        now = self._clock.now()
+        with self._lock:
+            sinks = self._session.receive(message, now)
+            asks = self._session.has_outbox
+            if self._session.doom is not None:
+                self._waker.wake()
+        self._act(received_ns)
+        if sinks:
+            self._put(sinks, [message], received_ns)
+        if asks:
+            self._timer.schedule(self, now)
+
+    def _answer_control(self, frames: FrameReader) -> None:
+        control, frames.control = frames.control, []
+        with self._lock:
+            for opcode, payload in control:
+                if opcode == PING:
+                    self._control.append(encode_frame(PONG, payload))
+                elif opcode == PONG:
+                    self._session.pong_frame(payload, self._clock.now())
+        self._act()
+        self._timer.schedule(self, self._clock.now())
+
+    def _peer_closed(self, frames: FrameReader) -> ExchangeError:
+        assert frames.close is not None
+        code, reason = frames.close.code, frames.close.reason
+        with self._lock:
+            if self._session.state != CLOSED:
+                self._control.append(encode_close(code))
+        said = "" if code is None else f" with code {code}" + (f": {reason}" if reason else "")
+        text = f"{self.name}: the peer closed the connection{said}"
+        return ConnectionLost(text, sent=True, close_code=code, close_reason=reason or None)
+
+    # Everyone -------------------------------------------------------------------------------------------------------------
+
+    def _act(self, received_ns: int | None = None) -> None:
+        """Do what the session decided, with no lock held; marks are only ever decided where the reader runs, or by `want`."""
+        with self._lock:
+            decisions = self._session.take_decisions()
+            if decisions is None:
+                return
+            if decisions.states:
+                self._changed.notify_all()
+            sinks: list[Any] = self._session.sinks() if OPEN in decisions.states else []
+        self._carry_out(decisions, sinks, self._clock.time_ns() if received_ns is None else received_ns)
+
+    def _carry_out(self, decisions: Decisions, restored: list[Any], received_ns: int) -> None:
+        for pending in decisions.settled:
+            if pending.ready is not None:
+                with pending.ready:
+                    pending.ready.notify_all()
+        sink: Any
+        for sink, topics, stated in decisions.marks:
+            if stated:
+                sink.stated(self, topics, received_ns)
+            else:
+                sink.joined_late(received_ns)
+        for sink in restored:
+            sink.restored(self, received_ns)
+        for sink, error in decisions.ended:
+            sink.end(error)
+        if decisions.states:
+            self._on_state()
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, without addresses or paths."""
+    return error.strerror or type(error).__name__
+

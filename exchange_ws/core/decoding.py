@@ -1,0 +1,155 @@
+"""
+From messages to events, for one subscription: what is decoded, in which words, and what was already told.
+
+No threads, no clock: its subscription's lock guards it. It runs on the consumer's thread, so what nobody reads is never parsed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from exchange_ws.core import dialect as languages
+from exchange_ws.core.dialect import Dialect, Reading
+from exchange_ws.core.messages import Topic, Update
+from exchange_ws.events import Event, Gap, Numbers
+
+__all__ = ["Decoder"]
+
+REMEMBERED = 256  # ids a symbol; a replay has at most 100 trades, all of them among the last that were delivered
+
+
+class Replay:
+    """
+    What is known of one symbol whose exchange replays its recent events whenever the topic is stated.
+
+    `owed` counts statements without their replay. It is -1 while a replay has come before the reply to its statement.
+    """
+
+    __slots__ = ("begun", "ids", "order", "owed")
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.owed = 0
+        self.ids: set[Any] = set()
+        self.order: deque[Any] = deque()
+
+    def take(self, events: Sequence[Any]) -> tuple[list[Any], bool, bool]:
+        """Events not seen yet; whether these were a replay; whether it reaches back to something seen."""
+        new = [event for event in events if event.id not in self.ids]
+        overlaps = len(new) < len(events)
+        replayed = overlaps or self.owed > 0 or not self.begun
+        if replayed:
+            self.owed -= 1
+        self.begun = True
+        for event in new:
+            event.snapshot = replayed
+            self.ids.add(event.id)
+            self.order.append(event.id)
+        while len(self.order) > REMEMBERED:
+            self.ids.discard(self.order.popleft())
+        return new, replayed, overlaps
+
+
+class Decoder:
+    """
+    Parameters
+    ----------
+    raw
+        Give the vendor's JSON, whole messages as parsed, instead of events.
+    """
+
+    def __init__(self, dialect: Dialect, topics: Iterable[Topic], numbers: Numbers, raw: bool) -> None:
+        self._decode = dialect.decode
+        self._interpret = dialect.interpret
+        self._reading = Reading(received=0.0, numbers=numbers, topics={})
+        self._raw = raw
+        self._symbols: frozenset[str | None] | None = None
+        self._replaying = False
+        self._replays: dict[bytes, Replay] = {}
+        self._watched: Gap | None = None  # may turn out repaired
+        self._unproven: set[bytes] = set()  # symbols whose replay since has not come yet
+        self.keep(topics)
+
+    def keep(self, topics: Iterable[Topic]) -> None:
+        """The subscription has these topics from now on."""
+        kept = {topic.key: topic for topic in topics}
+        symbols = frozenset(topic.symbol for topic in kept.values())
+        self._reading.topics = kept
+        self._symbols = None if None in symbols else symbols
+        self._replaying = any(topic.replays for topic in kept.values())
+
+    def decode(self, message: bytes, received_ns: int) -> Sequence[Any]:
+        """
+        The events of *message*, none if it has none for this subscription or all of them were told already.
+
+        Raises
+        ------
+        ValueError, TypeError, LookupError, ArithmeticError
+            What an exchange sends that its documentation does not have.
+        """
+        if self._raw:
+            return (languages.parse(message),)
+        update = self._decode(message)
+        if update.__class__ is not Update:
+            return ()
+        events = self._events(update, received_ns)
+        if self._replaying and events:
+            return self._once(update, events)
+        return events
+
+    def peek(self, message: bytes, received_ns: int) -> Any:
+        """The newest event of *message*, remembering nothing; None if there is none."""
+        if self._raw:
+            return languages.parse(message)
+        update = self._decode(message)
+        events = self._events(update, received_ns) if isinstance(update, Update) else ()
+        return events[-1] if events else None
+
+    def keys_of(self, message: bytes) -> tuple[bytes, ...]:
+        """The topics that *message* has news of, where `route` does not tell."""
+        try:
+            update = self._decode(message)
+        except ValueError:
+            return ()
+        return update.keys if isinstance(update, Update) else ()
+
+    def stated(self, topics: Iterable[Topic]) -> None:
+        """*topics* were stated and confirmed: those that replay will do so now."""
+        for topic in topics:
+            if topic.replays:
+                whole = topic.key == topic.wildcard
+                for replay in self._replays.values() if whole else [self._replays.setdefault(topic.key, Replay())]:
+                    replay.owed += 1
+
+    def lost(self, gap: Gap) -> None:
+        """Messages may be missing here; a replay that reaches back to what was told proves that none is."""
+        for replay in self._replays.values():
+            replay.owed = 0
+        told = {key for key, replay in self._replays.items() if replay.order}
+        if told:
+            self._watched, self._unproven = gap, told
+
+    def _events(self, update: Update, received_ns: int) -> Sequence[Event]:
+        self._reading.received = received_ns / 1e9
+        events = self._interpret(update, self._reading)
+        if len(update.keys) > 1 and self._symbols is not None:
+            return [event for event in events if event.symbol in self._symbols]
+        return events
+
+    def _once(self, update: Update, events: Sequence[Event]) -> Sequence[Event]:
+        key = update.keys[0]
+        topic = self._reading.topics.get(key) or self._reading.topics.get(update.wildcard or b"")
+        if topic is None or not topic.replays:
+            return events
+        replay = self._replays.setdefault(key, Replay())
+        new, replayed, overlaps = replay.take(events)
+        if replayed and key in self._unproven:
+            if overlaps:
+                self._unproven.discard(key)
+                if not self._unproven and self._watched is not None:
+                    self._watched.repaired = True
+            else:
+                self._unproven.clear()
+        return new

@@ -1,0 +1,732 @@
+"""The consumer's end of a stream: a bounded buffer with an overflow policy, iterated."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from exchange_ws.clock import Clock, Deadline, checked_timeout
+from exchange_ws.core.decoding import Decoder
+from exchange_ws.core.dialect import Dialect
+from exchange_ws.core.messages import Topic
+from exchange_ws.errors import ConsumerTooSlow, ExchangeError, SubscriptionClosed, UpdateTimeout, UsageError
+from exchange_ws.events import Gap, Numbers
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import pandas
+
+    from exchange_ws.wire.transport import Waker
+
+__all__ = ["BLOCK", "DROP_NEWEST", "DROP_OLDEST", "LATEST", "OVERFLOWS", "RAISE", "Listener", "Subscription"]
+
+log = logging.getLogger(__name__)
+
+DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK = "drop_oldest", "drop_newest", "latest", "raise", "block"
+#: What a subscription may do when its buffer is full.
+OVERFLOWS = (DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK)
+
+GAPS_KEPT = 10_000  # of one subscription, the newest: a consumer that has stopped must not cost memory for ever
+WARN_EVERY_S = 60.0  # one line of log for an overflow that goes on, not one a message
+LAG_EVERY = 64  # messages for each sample of the lag
+JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is closed
+
+
+class Stated:
+    """In the buffer: these topics were confirmed at this point of the stream."""
+
+    __slots__ = ("topics",)
+
+    def __init__(self, topics: tuple[Topic, ...]) -> None:
+        self.topics = topics
+
+
+class Slot:
+    """In the buffer under LATEST: the newest message of one topic (None: taken), and a gap for those it replaced unparsed."""
+
+    __slots__ = ("gap", "message", "received_ns")
+
+    def __init__(self, message: bytes, received_ns: int) -> None:
+        self.message: bytes | None = message
+        self.received_ns = received_ns
+        self.gap: Gap | None = None
+
+
+class Subscription:
+    """
+    Updates of some topics, in the order in which they came. Made by a client's `subscribe`.
+
+    Iterate it, or call `get`, `get_many`, `collect` or `call`. It may be shared between threads: each event goes to one of
+    them. What goes missing is told: the first event after a `Gap` carries it as `event.gap`, and `gaps` keeps all of them.
+
+    Threads: *readers* put (one for each connection that has some of its topics), any number of *consumers* take. `_ready`
+    guards what the two share; `_consuming` guards what consumers share, and is held while one message is decoded. Order:
+    `_ready`, then `_consuming`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        topics: Sequence[Topic],
+        dialect: Dialect,
+        *,
+        clock: Clock,
+        queue_size: int,
+        overflow: str,
+        gaps: bool,
+        raw: bool,
+        numbers: Numbers,
+        block_limit: float,
+        leave: Callable[[Subscription, frozenset[Topic], float | None], None],
+        forget: Callable[[Subscription], None],
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._route = dialect.route
+        self._limit = queue_size
+        self._overflow = overflow
+        self._wants_gaps = gaps
+        self._raw = raw
+        self._block_limit = block_limit
+        self._leave = leave  # for users: waits for the exchange
+        self._forget = forget  # for readers: does not wait
+        self._ready = threading.Condition(threading.Lock())  # guards the fields up to the next comment
+        # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
+        # under _ready. Consumers pop under _consuming; a reader that drops takes that too.
+        self._buffer: deque[tuple[int, Any]] = deque()
+        self._slots: dict[Any, Slot] = {}  # LATEST: the last slot of each topic
+        self._newest: tuple[int, bytes] | None = None
+        self._parked = 0  # consumers that wait
+        self._blocked = False  # a reader waits for room
+        self._ended = False
+        self._error: ExchangeError | None = None
+        self._down: dict[object, Gap] = {}  # connections that are lost or not whole again, with their open gaps
+        self._placed: set[object] = set()  # those of _down whose gap has its place in the buffer
+        self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
+        self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
+        self._gap_count = 0
+        self._dropped = 0
+        self._warned_at = float("-inf")
+        self._topics = tuple(topics)
+        self._signal: Waker | None = None
+        # Guarded by _consuming.
+        self._consuming = threading.Lock()
+        self._decoder = Decoder(dialect, topics, numbers, raw)
+        self._decoded: deque[Any] = deque()
+        self._head: deque[Gap | Stated] = deque()  # markers that an overflow pushed out of the buffer: they stand before it
+        self._gap: Gap | None = None  # for the next event to carry
+        self._taken = 0
+        self._malformed = 0
+        self._unreadable_told = False
+        self._lags: deque[float] = deque(maxlen=1024)
+        # Set once by `call`, under _ready.
+        self._caller: threading.Thread | None = None
+        self._stopped = False  # set by the client's close, read by that thread
+        self.error: BaseException | None = None  #: what the callback of `call` raised last, or what ended the subscription
+
+    # For users ------------------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:
+        take, park = self._take, self._park
+        while True:
+            ended = self._ended
+            try:
+                item = take()
+            except LookupError:
+                if ended:
+                    self._raise_error()
+                    return
+                park(None)
+            else:
+                yield item
+
+    def __next__(self) -> Any:
+        try:
+            return self.get()
+        except SubscriptionClosed:
+            raise StopIteration from None
+
+    def get(self, timeout: float | None = None) -> Any:
+        """
+        One event.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None waits until there is one or the subscription ends.
+
+        Raises
+        ------
+        UpdateTimeout
+            None came in time. It is a `queue.Empty` and a `TimeoutError` too.
+        SubscriptionClosed
+            The subscription has ended, and all of it was read.
+        """
+        deadline = Deadline(self._clock, checked_timeout("timeout", timeout))
+        while True:
+            ended = self._ended
+            try:
+                return self._take()
+            except LookupError:
+                if ended:
+                    self._raise_error()
+                    raise SubscriptionClosed(f"{self.name}: the subscription has ended") from None
+                if not self._park(deadline.remaining()):
+                    raise UpdateTimeout(f"{self.name}: no update within {timeout} s") from None
+
+    def get_nowait(self) -> Any:
+        """One event that is there already; `UpdateTimeout` if there is none."""
+        return self.get(0.0)
+
+    def get_many(self, limit: int | None = None, timeout: float | None = None) -> list[Any]:
+        """
+        All events that are there, waiting for the first of them as `get` does.
+
+        Parameters
+        ----------
+        limit
+            At most so many.
+        """
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise UsageError(f"limit={limit!r}: takes a whole number of 1 or more, or None")
+        events = [self.get(timeout)]
+        while limit is None or len(events) < limit:
+            try:
+                events.append(self._take())
+            except LookupError:
+                break
+        return events
+
+    def collect(self, n: int | None = None, seconds: float | None = None) -> list[Any]:
+        """
+        Events as a list: *n* of them, or those of so many *seconds*, or what comes first of both.
+
+        It ends early, with what there is, when the subscription ends.
+        """
+        if n is None and seconds is None:
+            raise UsageError("collect: takes n (events), seconds, or both; without an end it would never return")
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+            raise UsageError(f"n={n!r}: takes a whole number of 0 or more")
+        deadline = Deadline(self._clock, checked_timeout("seconds", seconds))
+        events: list[Any] = []
+        while n is None or len(events) < n:
+            try:
+                events.append(self.get(deadline.remaining()))
+            except (UpdateTimeout, SubscriptionClosed):
+                break
+        return events
+
+    def to_dataframe(self, n: int | None = None, seconds: float | None = None) -> pandas.DataFrame:
+        """`collect` as a pandas DataFrame, one row an event, its fields without `raw` as columns; needs pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise UsageError("to_dataframe needs pandas: pip install 'exchange_ws[pandas]'") from None
+        if self._raw:
+            raise UsageError("to_dataframe makes rows of events; this subscription was made with raw=True")
+        rows = [
+            attrs.asdict(event, recurse=False, filter=lambda field, _: field.name not in ("raw", "gap"))
+            for event in self.collect(n, seconds)
+            if not isinstance(event, Gap)
+        ]
+        return pandas.DataFrame(rows)
+
+    @property
+    def latest(self) -> Any:
+        """The newest event that came, or None. Consumes nothing."""
+        newest = self._newest
+        if newest is None:
+            return None
+        with self._consuming:
+            try:
+                return self._decoder.peek(newest[1], newest[0])
+            except (ValueError, TypeError, LookupError, ArithmeticError):
+                return None
+
+    def __del__(self) -> None:
+        signal: Waker | None = getattr(self, "_signal", None)  # __init__ may have failed
+        if signal is not None:
+            signal.close()
+
+    def call(self, callback: Callable[[Any], object]) -> None:
+        """
+        Deliver each event to *callback*, on a thread of this subscription's own, until it ends.
+
+        The callback may call the client. What it raises is logged and kept in `error`, and the next event comes all the same.
+        """
+        if not callable(callback):
+            raise UsageError(f"callback={callback!r}: takes a function of one event")
+        with self._ready:
+            if self._caller is not None:
+                raise UsageError(f"{self.name}: has a callback already; make another subscription for another one")
+            self._caller = threading.Thread(
+                target=self._deliver, args=(callback,), name=f"exchange-ws call {self.name}", daemon=True
+            )
+        self._caller.start()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while events wait, or the end does: for `select`, Tk, Qt and other event loops."""
+        from exchange_ws.wire.transport import Waker
+
+        with self._ready:
+            if self._signal is None:
+                self._signal = Waker()
+                if self._buffer or self._decoded or self._ended:
+                    self._signal.wake()
+            return self._signal.fileno()
+
+    def unsubscribe(self, timeout: float | None = None) -> None:
+        """
+        Receive no more, and wait until the exchange confirms it. What is buffered can still be read; then iteration ends.
+
+        Raises
+        ------
+        RequestTimeout
+            No confirmation in time; nothing more is delivered all the same.
+        """
+        checked_timeout("timeout", timeout)
+        self._leave(self, frozenset(self._topics), timeout)
+        caller = self._caller
+        if caller is not None and caller is not threading.current_thread():
+            caller.join(JOIN_LIMIT_S if timeout is None else timeout)
+
+    def close(self) -> None:
+        """`unsubscribe`; twice is allowed."""
+        self.unsubscribe()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics, as users write them: "trades BTC_USDT"."""
+        return tuple(topic.name for topic in self._topics)
+
+    @property
+    def sub_ids(self) -> tuple[str, ...]:
+        """Ids that the exchange gave to the topics; empty where it gives none."""
+        return ()
+
+    def qsize(self) -> int:
+        """Messages that wait to be read, and events of a message that was read in part."""
+        return len(self._buffer) + len(self._decoded)
+
+    @property
+    def dropped(self) -> int:
+        """Messages that an overflow cost so far, those included that LATEST replaced."""
+        return self._dropped
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """Every gap so far, open ones included; of very many, the newest."""
+        with self._ready:
+            return list(self._gaps)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will be received; what is buffered can still be read."""
+        return self._ended
+
+    def __repr__(self) -> str:
+        state = "closed, " if self._ended else ""
+        return f"<Subscription {self.name}: {state}{self.qsize()} waiting, {self._dropped} dropped>"
+
+    # For readers ----------------------------------------------------------------------------------------------------------
+
+    def put(self, source: object, messages: list[bytes], received_ns: int) -> float:
+        """Take *messages* of one read; returns the seconds that the reader was made to wait (BLOCK only)."""
+        waited = 0.0
+        with self._ready:
+            if self._ended:
+                return 0.0
+            if self._down:
+                self._resume(source, received_ns)
+            self._newest = (received_ns, messages[-1])
+            if self._overflow == LATEST:
+                self._conflate(messages, received_ns)
+            elif len(self._buffer) + len(messages) > self._limit:
+                waited = self._overflowing(messages, received_ns)
+            else:
+                self._buffer.extend(zip(repeat(received_ns), messages))
+            self._announce()
+            ended = self._ended
+        if ended:
+            self._forget(self)
+        return waited
+
+    def stated(self, source: object, topics: tuple[Topic, ...], received_ns: int) -> None:
+        """*topics* were confirmed at this point of the stream."""
+        with self._ready:
+            if self._ended:
+                return
+            self._resume(source, received_ns)
+            self._buffer.append((received_ns, Stated(topics)))
+
+    def joined_late(self, received_ns: int) -> None:
+        """The snapshot with which the stream began went to others, and the exchange does not repeat it."""
+        with self._ready:
+            if not self._ended:
+                now = received_ns / 1e9
+                gap = Gap("joined late", now, now)
+                self._keep_gap(gap)
+                self._buffer.append((received_ns, gap))
+                self._announce()
+
+    def lost(self, source: object, since_ns: int) -> None:
+        """The connection *source* is lost; nothing came from it since *since_ns*."""
+        with self._ready:
+            if self._ended:
+                return
+            gap = self._down.get(source)
+            if gap is None:
+                self._down[source] = gap = Gap("reconnect", since_ns / 1e9)
+                self._keep_gap(gap)
+            elif source in self._placed:  # lost again before it was whole; what came between stands before this
+                gap.until = None
+                self._placed.discard(source)
+
+    def restored(self, source: object, now_ns: int) -> None:
+        """All topics of *source* are confirmed again."""
+        with self._ready:
+            if not self._ended and source in self._down:
+                self._resume(source, now_ns)
+                self._placed.discard(source)
+                self._down.pop(source).until = now_ns / 1e9
+                self._announce()
+
+    def end(self, error: ExchangeError | None) -> None:
+        """Nothing more will come; *error* is raised once the buffer is read."""
+        with self._ready:
+            self._end(error)
+        self._forget(self)
+
+    def finish(self) -> None:
+        """The same without an error, for who forgets it by himself."""
+        with self._ready:
+            self._end(None)
+
+    # For the client -------------------------------------------------------------------------------------------------------
+
+    def keep(self, topics: Sequence[Topic]) -> None:
+        """Only these topics are left."""
+        with self._ready:
+            self._topics = tuple(topics)
+        with self._consuming:
+            self._decoder.keep(topics)
+
+    @property
+    def wanted(self) -> tuple[Topic, ...]:
+        """The topics themselves."""
+        return self._topics
+
+    def join(self, timeout: float) -> None:
+        """Let the thread of `call` end after the event that it is at, and wait for it, unless this is it."""
+        self._stopped = True
+        caller = self._caller
+        if caller is not None and caller is not threading.current_thread():
+            caller.join(timeout)
+
+    def counters(self) -> dict[str, int]:
+        """For `Client.stats`."""
+        return {
+            "delivered": self._taken,
+            "dropped": self._dropped,
+            "gaps": self._gap_count,
+            "malformed": self._malformed,
+            "waiting": self.qsize(),
+        }
+
+    def lags(self) -> list[float]:
+        """Samples of received minus exchange time, in seconds, of the latest messages."""
+        with self._consuming:
+            return list(self._lags)
+
+    # Inside: putting ------------------------------------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        """Requires `_ready`."""
+        if self._parked:
+            self._ready.notify_all()
+        if self._signal is not None:
+            self._signal.wake()
+
+    def _end(self, error: ExchangeError | None) -> None:
+        """Requires `_ready`."""
+        if not self._ended:
+            self._ended = True
+            self._error = error
+            self._slots.clear()
+            if error is not None:
+                self.error = error
+            self._ready.notify_all()
+            if self._signal is not None:
+                self._signal.wake()
+
+    def _keep_gap(self, gap: Gap) -> None:
+        """Requires `_ready`."""
+        self._gaps.append(gap)
+        self._gap_count += 1
+
+    def _resume(self, source: object, now_ns: int) -> None:
+        """Requires `_ready`. The gap stands where the stream goes on, and is open until all of its topics do."""
+        gap = self._down.get(source)
+        if gap is not None and source not in self._placed:
+            self._placed.add(source)
+            gap.until = now_ns / 1e9
+            self._buffer.append((now_ns, gap))
+
+    def _conflate(self, messages: list[bytes], received_ns: int) -> None:
+        """Requires `_ready`. LATEST: one slot a topic; who comes too late for its slot begins a new one."""
+        for message in messages:
+            key = self._route(message) or self._decoder.keys_of(message)
+            with self._consuming:  # or the consumer could take the slot between our look and our change
+                slot = self._slots.get(key)
+                if slot is None or slot.message is None:
+                    self._slots[key] = slot = Slot(message, received_ns)
+                    self._buffer.append((received_ns, slot))
+                    continue
+                slot.gap = self._count_drop(1, received_ns, slot.gap, slot.received_ns)
+                slot.message, slot.received_ns = message, received_ns
+
+    def _overflowing(self, messages: list[bytes], received_ns: int) -> float:
+        """Requires `_ready`. The buffer cannot take all of *messages*."""
+        if self._overflow == BLOCK:
+            return self._wait_for_room(messages, received_ns)
+        room = max(0, self._limit - len(self._buffer))
+        if self._overflow == DROP_OLDEST:
+            with self._consuming:
+                self._drop_oldest(messages, received_ns)
+            self._warn()
+            return 0.0
+        self._buffer.extend(zip(repeat(received_ns), messages[:room]))
+        over = len(messages) - room
+        if self._overflow == RAISE:
+            self._too_slow(over, received_ns)
+            return 0.0
+        last = self._buffer[-1][1] if self._buffer else None
+        known = last if last is self._open_gap else None
+        self._open_gap = self._count_drop(over, received_ns, known, received_ns)
+        if known is None:
+            self._buffer.append((received_ns, self._open_gap))
+        self._warn()
+        return 0.0
+
+    def _drop_oldest(self, messages: list[bytes], received_ns: int) -> None:
+        """Requires `_ready` and `_consuming`: the gap must stand exactly where the dropped ones were."""
+        buffer = self._buffer
+        dropped, since_ns = 0, received_ns
+        keep = max(0, self._limit - len(messages))
+        while len(buffer) > keep:
+            item_ns, payload = buffer.popleft()
+            if isinstance(payload, bytes):
+                if not dropped:
+                    since_ns = item_ns
+                dropped += 1
+            else:
+                self._head.append(payload)
+        if len(messages) > self._limit:
+            dropped += len(messages) - self._limit
+            messages = messages[-self._limit :]
+        if dropped:
+            known = next((marker for marker in self._head if marker is self._open_gap), None)
+            self._open_gap = self._count_drop(dropped, received_ns, self._open_gap if known else None, since_ns)
+            if known is None:
+                self._head.append(self._open_gap)
+        buffer.extend(zip(repeat(received_ns), messages))
+
+    def _count_drop(self, dropped: int, now_ns: int, gap: Gap | None, since_ns: int) -> Gap:
+        """Requires `_ready`. The gap for what was dropped: *gap* made longer, or another."""
+        self._dropped += dropped
+        if gap is None:
+            gap = Gap("overflow", since_ns / 1e9, dropped=0)
+            self._keep_gap(gap)
+        gap.dropped = (gap.dropped or 0) + dropped
+        gap.until = now_ns / 1e9
+        return gap
+
+    def _too_slow(self, dropped: int, now_ns: int) -> None:
+        """Requires `_ready`."""
+        self._dropped += dropped
+        oldest_ns = self._buffer[0][0] if self._buffer else now_ns
+        age = max(0.0, (now_ns - oldest_ns) / 1e9)
+        text = f"{self.name}: {dropped} messages did not fit into a buffer of {self._limit}; the oldest waited {age:.1f} s"
+        self._end(ConsumerTooSlow(text, dropped=dropped, oldest_age_s=age))
+
+    def _wait_for_room(self, messages: list[bytes], received_ns: int) -> float:
+        """Requires `_ready`. BLOCK: the reader waits, but less long than its heartbeat."""
+        began = self._clock.now()
+        deadline = Deadline(self._clock, self._block_limit)
+        put = 0
+        while not self._ended:
+            room = max(0, self._limit - len(self._buffer))
+            self._buffer.extend(zip(repeat(received_ns), messages[put : put + room]))
+            put = min(len(messages), put + room)
+            self._announce()
+            if put == len(messages):
+                break
+            remaining = deadline.remaining()
+            if remaining == 0.0:
+                self._too_slow(len(messages) - put, self._clock.time_ns())
+                break
+            self._blocked = True
+            self._clock.wait(self._ready, remaining)
+        self._blocked = False
+        return self._clock.now() - began
+
+    def _warn(self) -> None:
+        """Requires `_ready`."""
+        now = self._clock.now()
+        if now - self._warned_at >= WARN_EVERY_S:
+            self._warned_at = now
+            log.warning("%s: buffer of %d full, %d messages dropped so far", self.name, self._limit, self._dropped)
+
+    # Inside: taking -------------------------------------------------------------------------------------------------------
+
+    def _take(self) -> Any:
+        """The next item; LookupError if there is none."""
+        with self._consuming:
+            decoded = self._decoded
+            while not decoded:
+                if self._head:
+                    self._meet(self._head.popleft())
+                    continue
+                received_ns, payload = self._buffer.popleft()  # IndexError: there is none
+                if isinstance(payload, bytes):
+                    self._decode(payload, received_ns)
+                elif isinstance(payload, Slot):
+                    self._empty(payload)
+                else:
+                    self._meet(payload)
+            item = decoded.popleft()
+        if self._blocked and len(self._buffer) <= self._limit // 2:
+            with self._ready:
+                self._ready.notify_all()
+        if self._signal is not None:
+            with self._ready:
+                self._quiet()
+        return item
+
+    def _quiet(self) -> None:
+        """Requires `_ready`. The descriptor of `fileno` is readable while something waits, or when all is over."""
+        if self._signal is not None and not (self._buffer or self._head or self._decoded or self._ended):
+            self._signal.clear()
+
+    def _decode(self, message: bytes, received_ns: int) -> None:
+        """Requires `_consuming`."""
+        self._taken += 1
+        try:
+            events = self._decoder.decode(message, received_ns)
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            self._malformed += 1
+            if not self._unreadable_told:
+                self._unreadable_told = True
+                log.warning("%s: an update that cannot be read is skipped, as later ones will be: %s", self.name, type(error))
+            return
+        if not events:
+            return
+        if not self._raw:
+            if self._gap is not None:
+                events[0].gap, self._gap = self._gap, None
+            if not self._taken % LAG_EVERY and events[-1].time is not None:
+                self._lags.append(events[-1].received - events[-1].time)
+        self._decoded.extend(events)
+
+    def _empty(self, slot: Slot) -> None:
+        """Requires `_consuming`. Takes what LATEST kept, and leaves the slot unusable for its reader."""
+        message, slot.message = slot.message, None
+        assert message is not None
+        if slot.gap is not None:
+            self._meet(slot.gap)
+        self._decode(message, slot.received_ns)
+
+    def _meet(self, marker: Gap | Stated) -> None:
+        """Requires `_consuming`. Something other than a message stands here."""
+        if isinstance(marker, Stated):
+            self._decoder.stated(marker.topics)
+            return
+        if marker.reason == "reconnect":
+            self._decoder.lost(marker)
+        if self._wants_gaps:
+            self._decoded.append(marker)
+        self._gap = marker if self._gap is None else _both(self._gap, marker)
+
+    def _park(self, timeout: float | None) -> bool:
+        """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""
+        with self._ready:
+            self._parked += 1
+            try:
+                if self._buffer or self._head or self._decoded or self._ended:
+                    return True
+                self._quiet()
+                if timeout == 0.0:
+                    return False
+                return self._clock.wait(self._ready, timeout) or bool(self._buffer or self._ended)
+            finally:
+                self._parked -= 1
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _deliver(self, callback: Callable[[Any], object]) -> None:
+        """The thread of `call`."""
+        try:
+            for event in self:
+                try:
+                    callback(event)
+                except Exception as error:
+                    self.error = error
+                    log.exception("%s: the callback raised", self.name)
+                if self._stopped:
+                    return
+        except ExchangeError as error:
+            log.error("%s: ended: %s", self.name, error)
+
+
+class Listener:
+    """Calls a user's function with what it is told, in order, on a thread of its own: the function may block, ours may not."""
+
+    def __init__(self, callback: Callable[[Any], object], name: str) -> None:
+        self._callback = callback
+        self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._begun = threading.Lock()  # taken once, for the thread's start; never given back
+
+    def tell(self, what: Any) -> None:
+        """Have the function called with *what*, not None. Any thread; never waits."""
+        self._told.put(what)
+        if self._begun.acquire(blocking=False):
+            self._thread.start()
+
+    def close(self, timeout: float) -> None:
+        """Let the thread end after what it was told, and wait for it, unless this is it."""
+        self._told.put(None)
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            what = self._told.get()
+            if what is None:
+                return
+            try:
+                self._callback(what)
+            except Exception:
+                log.exception("%s: the callback raised", self._thread.name)
+
+
+def _both(first: Gap, second: Gap) -> Gap:
+    """Two gaps with nothing between, as one for the event that follows."""
+    dropped = None if first.dropped is None or second.dropped is None else first.dropped + second.dropped
+    return Gap(first.reason, first.since, second.until, dropped, first.repaired and second.repaired)
