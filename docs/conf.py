@@ -19,12 +19,14 @@ default_role = "code"
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+# Documented where users import them from.
+autodoc_type_aliases = {name: f"exchange_ws.{name}" for name in ("Backoff", "Client", "Subscription")}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 # Every reference to a name of ours has to lead somewhere; those of the standard library would need the network.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!exchange_ws\b).*")]
+nitpick_ignore_regex = [("py:.*", r"(?!exchange_ws\b).*"), ("py:class", r"exchange_ws\..*\bSelf")]
 
 #: Kinds of fragments in docs/changes/, by the word before `.rst`, and their headings.
 KINDS = {"added": "Added", "changed": "Changed", "fixed": "Fixed", "removed": "Removed"}

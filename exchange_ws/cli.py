@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="exchange-ws",
         description="Market data and requests over the WebSocket APIs of exchanges.",
-        epilog="Credentials come from the environment: EXCHANGE_WS_<EXCHANGE>_KEY, _SECRET and _TOKEN.",
+        epilog="Where credentials are needed, they come from the environment: EXCHANGE_WS_<EXCHANGE>_KEY, _SECRET and _TOKEN.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     exchanges = sorted(exchange_ws.clients())
@@ -314,8 +314,11 @@ def _stream(arguments: argparse.Namespace) -> None:
     topics, options = topics_and_options(arguments.words)
     title = (arguments.exchange, arguments.channel)
     view = _Lines() if arguments.json or not sys.stdout.isatty() else _view_for_terminal(title)
-    with _client(arguments) as client, client.subscribe(arguments.channel, *topics, **options) as subscription, view:
-        _pump(view, client, subscription, arguments.count, arguments.seconds)
+    with _client(arguments) as client:
+        # Not `with subscription`: the client's end is its end too, without a round trip that a dead link would delay.
+        subscription = client.subscribe(arguments.channel, *topics, **options)
+        with view:
+            _pump(view, client, subscription, arguments.count, arguments.seconds)
 
 
 class _View(Protocol):
@@ -454,14 +457,16 @@ def screen(status: Status, newest: dict[Any, Any], recent: Sequence[Any], gap: G
     head.append(f"   {status.rate:.1f} events/s")
     head.append(f"   dropped {status.dropped}", "yellow" if status.dropped else "dim")
     head.append(f"   gaps {status.gaps}", "yellow" if status.gaps else "dim")
-    note = Text(gap_text(gap) if gap is not None else "", "yellow", no_wrap=True, overflow="ellipsis")
+    note = Text(no_wrap=True, overflow="ellipsis")
     if not recent:
-        return Group(head, Text("waiting for the first event", "dim"), note)
+        return Group(head, Text("waiting for the first event", "dim"))
     rows = max(2, height - 7)  # beside them: the head, a blank line, the names of the columns, two rules, the note, the cursor
     shown = list(newest.values())
     if len(shown) > rows // 2:
         shown = [item for item in recent if newest.get(getattr(item, "symbol", None)) is item][: rows // 2]
-        note.append(f"{'   ' if note else ''}{len(newest)} symbols, the {len(shown)} newest above")
+        note.append(f"{len(shown)} of {len(newest)} symbols   ")
+    if gap is not None:
+        note.append(gap_text(gap), "yellow")
     return Group(head, Text(), _table(shown, recent[: rows - len(shown)]), note)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -56,17 +57,24 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def start():
-    """A function that starts the command line with pipes; what still runs at the end is killed."""
-    processes = []
+    """
+    A function that starts the command line with pipes.
+
+    What still runs at the end, or after `LIMIT_S`, is killed: then a pipe that a test reads from ends.
+    """
+    started = []
 
     def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
         process = subprocess.Popen(command(*arguments), cwd=ROOT, env=environment(), **pipes)
-        processes.append(process)
+        limit = threading.Timer(LIMIT_S, process.kill)
+        limit.start()
+        started.append((process, limit))
         return process
 
     yield start
-    for process in processes:
+    for process, limit in started:
+        limit.cancel()
         process.kill()
         process.communicate()
 
@@ -223,7 +231,7 @@ OPEN = cli.Status("whitebit", "trades", "open", 12.34, 0, 0)
 def test_screen_before_the_first_event():
     """The state is seen while nothing comes."""
     lines = drawn(OPEN, {}, [], None)
-    assert ["whitebit trades   open   12.3 events/s   dropped 0   gaps 0", "waiting for the first event", ""] == lines
+    assert ["whitebit trades   open   12.3 events/s   dropped 0   gaps 0", "waiting for the first event"] == lines
 
 
 def test_screen_with_many_symbols():
@@ -234,7 +242,7 @@ def test_screen_with_many_symbols():
     assert "whitebit trades   open   12.3 events/s   dropped 7   gaps 1" == lines[0]
     assert ["time", "symbol", "side", "price", "size", "id"] == lines[2].split()
     assert ["[A0]_USDT", "buy", "67345.10", "0.00000001", "200"] == lines[4].split()[1:]  # brackets are no markup
-    assert "gap (overflow), 7 messages missing, within 0.500 s   40 symbols, the 8 newest above" == lines[-1]
+    assert "8 of 40 symbols   gap (overflow), 7 messages missing, within 0.500 s" == lines[-1]
     assert len(lines) < 24
     assert max(map(len, lines)) <= 80
 
@@ -439,7 +447,7 @@ def test_stream_on_a_terminal(start):
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = start("stream", "whitebit", "trades", "BTC_USDT", "--sandbox", "--count", "120", stdout=theirs)
+    process = start("stream", "whitebit", "trades", "BTC_USDT", "--sandbox", "--count", "101", stdout=theirs)
     os.close(theirs)
     drawn = bytearray()
     while True:
