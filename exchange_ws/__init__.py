@@ -91,7 +91,7 @@ def connect(name: str, **options: Any) -> Client:
     known = clients()
     if name not in known:
         raise UsageError(f"{name!r}: no such exchange; there are {', '.join(sorted(known))}")
-    return known[name](**options).connect()
+    return known[name](**options).__enter__()
 
 
 def __getattr__(name: str) -> Any:

@@ -254,7 +254,11 @@ class Client:
             self._listener.close(deadline.remaining() or 0.0)
 
     def __enter__(self: Self) -> Self:
-        return self.connect()
+        try:
+            return self.connect()
+        except BaseException:
+            self.close()  # nobody else will: the body and its end are not reached
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()

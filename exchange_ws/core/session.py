@@ -31,6 +31,7 @@ from exchange_ws.core.messages import (
     Notice,
     Pace,
     Pong,
+    Refusal,
     Reply,
     Topic,
     Update,
@@ -71,7 +72,7 @@ PING_FRAME = Command("WebSocket ping", kind=PING, replay=True)
 CONNECTING, OPEN, RECONNECTING, CLOSED = "connecting", "open", "reconnecting", "closed"
 READY, LOST, TRY_AGAIN, REFUSED, GAVE_UP, CLOSE = "ready", "lost", "try again", "login refused", "gave up", "close"
 
-#: (state, event) -> next state. Pairs that are not listed are errors; the diagram in docs/design.rst is drawn from here.
+#: (state, event) -> next state. Pairs that are not listed are errors; docs/design.rst shows them as a table made from here.
 TRANSITIONS = {
     (CONNECTING, READY): OPEN,
     (CONNECTING, REFUSED): CLOSED,  # a wrong key does not get better by knocking
@@ -213,6 +214,7 @@ class Session:
         self._backoff = backoff
         self._chance = chance
         self._budget = Budget(limits.requests)
+        self._reserve = RESERVE if limits.requests is None else min(RESERVE, limits.requests.count // 2)
         self._malformed = Budget(MALFORMED)
         self._serial = 0
         self._decisions = Decisions()
@@ -232,6 +234,7 @@ class Session:
         self.round_trips: deque[float] = deque(maxlen=1024)  #: seconds from saying to the reply, the latest ones
         self._sent_at = 0.0
         self._heard_at = 0.0
+        self._beaten_at = -math.inf  # one that has no reply is not said again before the next interval is over
         # Topics.
         self._joins: list[Join] = []
         self._leaves: list[tuple[frozenset[Topic], Pending]] = []
@@ -254,6 +257,9 @@ class Session:
 
     def dialled(self, now: float, login: Command | None) -> None:
         """There is a link. *login* goes first where the exchange asks for one; then the topics are stated."""
+        if self.state == CLOSED:
+            self.doom = self._why_closed()  # closed while the driver was dialling: it has a link to end
+            return
         self._linked = True
         self.doom = None
         self._sent_at = self._heard_at = now
@@ -261,7 +267,7 @@ class Session:
             self._restate(now)
         else:
             self.step = "logging in"
-            self._urgent.append(self._new_pending(login, now + self._reply_limit))
+            self._urgent.appendleft(self._new_pending(login, math.inf))  # before the pings that waited for the link
 
     def lost(self, now: float, error: ExchangeError, retry_after_s: float = 0.0) -> float | None:
         """
@@ -341,7 +347,7 @@ class Session:
 
     def headroom(self, now: float) -> int:
         """How many calls could be said now; below 1 they would wait."""
-        return self._budget.room(now) - RESERVE - len(self._calls)
+        return self._budget.room(now) - self._reserve - len(self._calls)
 
     @property
     def busy(self) -> bool:
@@ -451,8 +457,8 @@ class Session:
         if self.state == CLOSED:
             return self._closing_at if now < self._closing_at else math.inf
         due = min((pending.deadline for pending in self._waiting.values()), default=math.inf)
-        if self._linked:
-            quiet_since = min(self._sent_at, self._heard_at)
+        if self._speaks:
+            quiet_since = max(min(self._sent_at, self._heard_at), self._beaten_at)
             if self._ping is None and now >= quiet_since + self._ping_interval:
                 self._beat(now)
             if self._ping is None:
@@ -460,13 +466,13 @@ class Session:
             if self._urgent:
                 due = min(due, self._budget.due(now))
             if self.step != "logging in" and (self._sayable() or (self._calls and self.state == OPEN)):
-                due = min(due, max(self._pause_until, self._budget.due(now, RESERVE)))
+                due = min(due, max(self._pause_until, self._budget.due(now, self._reserve)))
         return due
 
     @property
     def has_outbox(self) -> bool:
         """Whether `take_outbox` may have something, now or when its budget allows."""
-        return self._linked and bool(self._urgent or self._dirty or self._calls)
+        return self._speaks and bool(self._urgent or self._dirty or self._calls)
 
     def take_outbox(self, now: float) -> list[tuple[int, bytes]]:
         """
@@ -474,7 +480,7 @@ class Session:
 
         It counts as sent: from here on its outcome is unknown until a reply.
         """
-        if not self._linked or self.state == CLOSED:
+        if not self._speaks:
             return []
         said: list[tuple[int, bytes]] = []
         while self._urgent and self._budget.room(now) > 0:
@@ -485,7 +491,7 @@ class Session:
             return said
         said.extend(self._statements(now))
         if self.state == OPEN:
-            while self._calls and self._budget.room(now) > RESERVE:
+            while self._calls and self._budget.room(now) > self._reserve:
                 pending = self._calls.popleft()
                 if not pending.settled:
                     said.append(self._say(pending, now))
@@ -577,6 +583,11 @@ class Session:
 
     # Inside: saying ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _speaks(self) -> bool:
+        """Whether there is a link to say something on: an order that went out on a doomed one would have no known outcome."""
+        return self._linked and self.state != CLOSED and self.doom is None
+
     def _new_pending(self, command: Command | None, deadline: float) -> Pending:
         self._serial += 1
         pending = Pending(command, self._serial, deadline)
@@ -586,6 +597,11 @@ class Session:
     def _say(self, pending: Pending, now: float) -> tuple[int, bytes]:
         assert pending.command is not None
         pending.sent_at = self._sent_at = now
+        # These are ours, and are due so long after they were said: a budget without room is no dead link.
+        if pending is self._ping:
+            pending.deadline = now + self._pong_timeout
+        elif pending.command.kind == LOGIN:
+            pending.deadline = now + self._reply_limit
         if pending.command is PING_FRAME:
             key = f"ping {pending.serial}"
             self._awaited[key] = deque([pending])
@@ -595,6 +611,7 @@ class Session:
         self.counters["requests"] += 1
         if outgoing.key is None:
             self._settle(pending)
+            self._follow(pending, Reply("", ok=True), now)
         else:
             self._awaited.setdefault(outgoing.key, deque()).append(pending)
         return OPCODE_TEXT, outgoing.data
@@ -606,7 +623,7 @@ class Session:
     def _statements(self, now: float) -> Iterator[tuple[int, bytes]]:
         """Computed when it can be said, so that many wishes become one statement, and no two of a channel ever cross."""
         channels = self._sayable()
-        if not channels or self._budget.room(now) <= RESERVE:
+        if not channels or self._budget.room(now) <= self._reserve:
             return
         wanted = frozenset(topic for join in self._joins if not join.held for topic in join.topics if topic.channel in channels)
         # What may be on the wire is said again if it is wanted, and dropped if it is not.
@@ -617,7 +634,7 @@ class Session:
             if topic.channel in channels and (topic not in doubtful or topic not in wanted)
         )
         for command in self.dialect.changes(stated, wanted):
-            if self._budget.room(now) <= RESERVE:
+            if self._budget.room(now) <= self._reserve:
                 return
             pending = self._new_pending(command, now + self._reply_limit)
             self._said[pending.serial] = command
@@ -627,7 +644,8 @@ class Session:
         self._dirty -= channels
 
     def _beat(self, now: float) -> None:
-        self._ping = self._new_pending(self.dialect.heartbeat.command or PING_FRAME, now + self._pong_timeout)
+        self._beaten_at = now
+        self._ping = self._new_pending(self.dialect.heartbeat.command or PING_FRAME, math.inf)
         self._urgent.append(self._ping)
 
     # Inside: hearing -----------------------------------------------------------------------------------------------------
@@ -665,11 +683,12 @@ class Session:
         return tuple(sinks.values())
 
     def _pong(self, now: float) -> None:
-        for waiting in self._awaited.values():
-            for pending in waiting:
-                if not pending.settled and pending.command is not None and pending.command.kind == PING:
-                    self._settle(pending)
-                    return
+        """It belongs to the oldest ping, which may have timed out."""
+        for key, waiting in self._awaited.items():
+            command = waiting[0].command
+            if command is not None and command.kind == PING:
+                self._reply(Reply(key, ok=True), now)
+                return
 
     def _reply(self, reply: Reply, now: float) -> None:
         waiting = self._awaited.get(reply.key)
@@ -688,23 +707,32 @@ class Session:
         self.round_trips.append(now - pending.sent_at)
         if reply.ok:
             self._settle(pending, reply=reply)
-        elif reply.error is not None:
-            self._settle(pending, error=refused(reply.error, command), reply=reply)
-            if reply.error.kind == TOO_MANY:
-                self._pause_until = now + (reply.error.retry_after_s or THROTTLE_S)
+        else:
+            refusal = reply.error or Refusal(None, "refused without a reason")
+            self._settle(pending, error=refused(refusal, command), reply=reply)
+            if refusal.kind == TOO_MANY:
+                self._pause_until = now + (refusal.retry_after_s or THROTTLE_S)
+        self._follow(pending, reply, now)
+
+    def _follow(self, pending: Pending, reply: Reply, now: float) -> None:
+        """Go on after the answer to a login or a statement."""
+        command = pending.command
+        assert command is not None
         if command.kind == LOGIN:
-            self._logged_in(pending, now)
+            self._logged_in(pending, reply, now)
         elif pending.serial in self._said:
             self._answered(pending, command, reply, now)
 
-    def _logged_in(self, pending: Pending, now: float) -> None:
-        if pending.error is None:
+    def _logged_in(self, pending: Pending, reply: Reply, now: float) -> None:
+        refusal = pending.error
+        if refusal is None:
             self._restate(now)
-        else:
-            refusal = pending.error
-            if not isinstance(refusal, AuthenticationError):
-                refusal = AuthenticationError(str(refusal), code=getattr(refusal, "code", None))
+        elif reply.error is not None and reply.error.kind in (TOO_MANY, TRANSIENT):
+            self.doom = refusal  # a loss like others: our key was not judged, and may be tried again
+        elif isinstance(refusal, AuthenticationError):
             self.doom = refusal
+        else:
+            self.doom = AuthenticationError(str(refusal), code=getattr(refusal, "code", None))
 
     def _end_statement(self, pending: Pending, command: Command) -> None:
         del self._said[pending.serial]
@@ -729,15 +757,15 @@ class Session:
             self._mark(command.states)
             self._confirm(command.states)
         else:
-            assert reply.error is not None
+            kind = REJECTED if reply.error is None else reply.error.kind
             if command.replaces:
                 self._unsure |= {topic for topic in self._stated if topic.channel in {said.channel for said in command.states}}
-            if reply.error.kind in (REJECTED, UNAUTHORIZED):
+            if kind in (REJECTED, UNAUTHORIZED):
                 self._blame(command, error)
             else:
                 log.warning("%s: %s; trying again", self.name, error)
                 self._pause_until = max(self._pause_until, now + RETRY_S)
-                if reply.error.kind == TRANSIENT:
+                if kind == TRANSIENT:
                     for join in self._joins:
                         if join.trial and join.topics & command.states:
                             self._reject(join, error)

@@ -27,7 +27,7 @@ class Ticking(Protocol):
 
 class Timer:
     """
-    Calls `tick` of each entry when it is due, on one thread of its own, which starts with the first entry.
+    Calls `tick` of each entry when it is due, on one thread of its own, which is there while anything is scheduled.
 
     Threads: anyone schedules; the *timer* ticks, holding nothing.
     """
@@ -84,14 +84,13 @@ class Timer:
             self.schedule(entry, due)
 
     def _next(self) -> Ticking | None:
-        """Wait for the next entry that is due; None when closed."""
+        """Wait for the next entry that is due; None when there is none or all is closed, and this thread ends."""
         with self._due:
             while not self._closed:
                 while self._heap and self._moments.get(self._heap[0][2]) != self._heap[0][0]:
                     heapq.heappop(self._heap)
                 if not self._heap:
-                    self._clock.wait(self._due, None)
-                    continue
+                    break
                 due, _, entry = self._heap[0]
                 wait = due - self._clock.now()
                 if wait > 0:
@@ -100,4 +99,5 @@ class Timer:
                 heapq.heappop(self._heap)
                 del self._moments[entry]
                 return entry
+            self._thread = None
             return None
