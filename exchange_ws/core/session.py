@@ -240,7 +240,6 @@ class Session:
         self._leaves: list[tuple[frozenset[Topic], Pending]] = []
         self._stated: set[Topic] = set()
         self._unsure: set[Topic] = set()  # the wire may have them or not
-        self._refresh: set[Topic] = set()  # on the wire, and to be stated again for their snapshot
         self._saying: Counter[str] = Counter()  # statements in flight by channel
         self._said: dict[int, Command] = {}  # the same by serial
         self._dirty: set[str] = set()
@@ -377,10 +376,10 @@ class Session:
         join = Join(sink, topics, pending)
         self._joins.append(join)
         late = []
-        for topic in topics & (self._stated - self._unsure):
+        dropping = {topic for command in self._said.values() for topic in command.drops}
+        for topic in topics & (self._stated - self._unsure - dropping):
             if topic.opens_with_snapshot and topic.repeatable:
-                self._refresh.add(topic)
-                continue
+                continue  # needed, hence stated again, which gives the snapshot again
             join.needs.discard(topic)
             if topic.opens_with_snapshot:
                 late.append(topic)
@@ -399,7 +398,8 @@ class Session:
             if not join.topics:
                 self._joins.remove(join)
                 self._settle(join.pending, error=ConnectionClosed("the subscription was closed meanwhile"))
-                self._release(topics)
+            if join.trial and not join.held:
+                self._release()  # the topic that it was tried for may be one of these
         self._dirty.update(topic.channel for topic in topics)
         self._leaves.append((topics, pending))
         self._confirm(())
@@ -544,7 +544,7 @@ class Session:
             elif not command.replay and self.state != CONNECTING:
                 self._settle(pending, error=self._loss_of(pending, error))
         self._calls = deque(pending for pending in self._calls if not pending.settled)
-        for known in (self._stated, self._unsure, self._refresh, self._dirty):
+        for known in (self._stated, self._unsure, self._dirty):
             known.clear()
         for said in (self._saying, self._said, self._aliases, self._learned):
             said.clear()
@@ -626,8 +626,9 @@ class Session:
         if not channels or self._budget.room(now) <= self._reserve:
             return
         wanted = frozenset(topic for join in self._joins if not join.held for topic in join.topics if topic.channel in channels)
-        # What may be on the wire is said again if it is wanted, and dropped if it is not.
-        doubtful = self._unsure | self._refresh
+        # What may be on the wire is said again if it is wanted, and dropped if it is not. Said again is, too, what flows for
+        # others and is still needed by someone: for its snapshot.
+        doubtful = self._unsure.union(*(join.needs for join in self._joins if not join.held))
         stated = frozenset(
             topic
             for topic in self._stated | self._unsure
@@ -639,7 +640,6 @@ class Session:
             pending = self._new_pending(command, now + self._reply_limit)
             self._said[pending.serial] = command
             self._saying.update({topic.channel for topic in command.states | command.drops})
-            self._refresh -= command.states
             yield self._say(pending, now)
         self._dirty -= channels
 
@@ -749,9 +749,7 @@ class Session:
             for alias in reply.aliases:
                 for topic in command.states:
                     self._aliases[alias] = topic
-            self._stated -= command.drops
-            self._unsure -= command.drops
-            self._refresh -= command.drops
+            self._off_wire(command.drops)
             self._stated |= command.states
             self._unsure -= command.states
             self._mark(command.states)
@@ -759,15 +757,18 @@ class Session:
         else:
             kind = REJECTED if reply.error is None else reply.error.kind
             if command.replaces:
-                self._unsure |= {topic for topic in self._stated if topic.channel in {said.channel for said in command.states}}
+                channels = {topic.channel for topic in command.states}
+                lost = {topic for topic in self._stated if topic.channel in channels}
+                self._unsure |= lost
+                self._need_again(lost)
             if kind in (REJECTED, UNAUTHORIZED):
                 self._blame(command, error)
             else:
                 log.warning("%s: %s; trying again", self.name, error)
                 self._pause_until = max(self._pause_until, now + RETRY_S)
                 if kind == TRANSIENT:
-                    for join in self._joins:
-                        if join.trial and join.topics & command.states:
+                    for join in list(self._joins):
+                        if join.trial and join.needs & command.states:
                             self._reject(join, error)
         self._settle_leaves()
         self._look_whether_open(now)
@@ -778,21 +779,21 @@ class Session:
         """
         if command.kind != SUBSCRIBE:
             # An unsubscribe that the exchange does not know: what it names is as good as gone.
-            self._stated -= command.drops
-            self._unsure -= command.drops
+            self._off_wire(command.drops)
             for topics, pending in self._leaves:
                 if topics & command.drops:
                     self._settle(pending, error=error)
             return
-        touching = [join for join in self._joins if not join.held and join.topics & command.states]
-        suspects = [join for join in touching if join.trial]
-        if not suspects:
-            suspects = touching
-            for join in suspects:
-                join.trial = True
+        if command.states.difference(*(join.topics for join in self._joins if not join.held)):
+            return  # one who wished for it has left or is held back, and may be the culprit: first the rest is said again
+        # Not those who need nothing of it: what they have flows, whatever was said of stating it again.
+        touching = [join for join in self._joins if not join.held and join.needs & command.states]
+        suspects = [join for join in touching if join.trial] or touching
         if len(suspects) == 1:
             self._reject(suspects[0], error)
             return
+        for join in suspects:
+            join.trial = True
         for join in suspects[1:]:
             join.held = True
             self._dirty.update(topic.channel for topic in join.topics)
@@ -812,17 +813,28 @@ class Session:
         self._dirty.update(topic.channel for topic in join.topics)
         self._settle(join.pending, error=error)
         self._decisions.ended.append((join.sink, error))
-        self._release(join.topics)
+        self._release()
         self._reroute()
 
-    def _release(self, topics: Iterable[Topic]) -> None:
-        """The trial of a join is over: the next one that was held back for it may be tried."""
-        channels = {topic.channel for topic in topics}
+    def _release(self) -> None:
+        """A trial is over: the next wish that was held back for one may be tried."""
         for join in self._joins:
-            if join.held and any(topic.channel in channels for topic in join.topics):
+            if join.held:
                 join.held = False
                 self._dirty.update(topic.channel for topic in join.topics)
                 return
+
+    def _off_wire(self, topics: frozenset[Topic]) -> None:
+        self._stated -= topics
+        self._unsure -= topics
+        self._aliases = {alias: topic for alias, topic in self._aliases.items() if topic not in topics}
+        self._need_again(topics)
+
+    def _need_again(self, topics: Iterable[Topic]) -> None:
+        """Who wants *topics* has to wait for a reply or an update that confirms them anew."""
+        for join in self._joins:
+            join.needs |= join.topics.intersection(topics)
+        self._reroute()
 
     def _mark(self, topics: frozenset[Topic]) -> None:
         for join in self._joins:
@@ -838,8 +850,8 @@ class Session:
             if not join.needs and not join.pending.settled:
                 self._settle(join.pending)
             if not join.needs and join.trial:
-                join.trial = False
-                self._release(join.topics)
+                join.trial = join.held = False
+                self._release()
         self._reroute()
 
     def _settle_leaves(self) -> None:
@@ -865,6 +877,9 @@ class Session:
         for join in self._joins:
             for topic in join.topics:
                 self._index.setdefault(topic.key, []).append((join, topic))
+        for alias, topic in self._aliases.items():
+            if topic.key in self._index:
+                self._index[alias] = self._index[topic.key]
         found: dict[bytes, dict[int, Sink]] = {}
         every: dict[bytes, dict[int, Sink]] = {}
         for join in self._joins:
@@ -882,9 +897,9 @@ class Session:
                 for topic in join.topics - join.needs:
                     if topic.wildcard in every:
                         found[topic.key].update(every[topic.wildcard])
-        same: dict[tuple[int, ...], tuple[Sink, ...]] = {}
+        same: dict[frozenset[int], tuple[Sink, ...]] = {}
         self.routes = {
-            key: same.setdefault(tuple(sinks), tuple(sinks.values())) for key, sinks in found.items() if sinks
+            key: same.setdefault(frozenset(sinks), tuple(sinks.values())) for key, sinks in found.items() if sinks
         }
 
     # Inside: settling and time -------------------------------------------------------------------------------------------
@@ -928,7 +943,7 @@ class Session:
             names = ", ".join(sorted(topic.name for topic in join.needs))
             self._dirty.update(topic.channel for topic in join.topics)
             self._settle(pending, error=RequestTimeout(f"subscribe {names}: not confirmed in time", sent=self._linked))
-            self._release(join.topics)
+            self._release()
             self._reroute()
             self._look_whether_open(now)
             return
@@ -939,8 +954,7 @@ class Session:
         """A statement without a reply: what it asked for may be on the wire or not."""
         if command.kind == SUBSCRIBE:
             self._unsure |= command.states - self._stated
-        self._stated -= command.drops
-        self._unsure -= command.drops
+        self._off_wire(command.drops)
         self._end_statement(pending, command)
         self._settle_leaves()
         if self.step == "restating":
