@@ -69,7 +69,7 @@ def test_due_without_room_ever():
     st.lists(st.tuples(st.floats(0.0, 500.0), st.integers(0, 4)), max_size=30),
 )
 def test_due_is_kept(count, window_s, waits):
-    """At the moment that `due` named there is room beyond the reserve, to the last bit of the number: else a timer would spin."""
+    """At the moment that `due` named there is room beyond the reserve, to the last bit: else a timer would spin."""
     budget = Budget(Pace(count, window_s, "made up"))
     now = 0.0
     kept = []
