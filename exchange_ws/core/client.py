@@ -399,11 +399,16 @@ class Client:
         overflow: str | None = None,
         gaps: bool = False,
         raw: bool = False,
-        endpoint: str | None = None,
     ) -> Subscription:
         """Subscribe to *topics*, which are not empty; see `subscribe`."""
         deadline = self._deadline(timeout)
-        where = next(iter(self._endpoints)) if endpoint is None else endpoint
+        topics = tuple(dict.fromkeys(topics))
+        by_endpoint: dict[str, list[Topic]] = {}
+        for topic in topics:
+            by_endpoint.setdefault(self._endpoint_of(topic), []).append(topic)
+        dialects = [self._endpoints[where].dialect for where in by_endpoint]
+        if any(dialect.interpret is not dialects[0].interpret for dialect in dialects):
+            raise UsageError("subscribe: these topics come in different languages; make a subscription for each")
         options = self._options
         if queue_size == 0:
             raise UsageError("queue_size=0: takes a whole number of 1 or more")
@@ -416,24 +421,24 @@ class Client:
         for name, flag in (("gaps", gaps), ("raw", raw)):
             if not isinstance(flag, bool):
                 raise UsageError(f"{name}={flag!r}: takes True or False")
-        dialect = self._endpoints[where].dialect
         shown = [topic.name for topic in topics[:3]] + (["..."] if len(topics) > 3 else [])
         subscription = Subscription(
             f"{self.name} {', '.join(shown)}",
-            tuple(dict.fromkeys(topics)),
-            dialect,
+            topics,
+            dialects[0],
             clock=self._clock,
             queue_size=size,
             overflow=policy,
             gaps=gaps,
             raw=raw,
             numbers=options.numbers,
-            block_limit=min(BLOCK_LIMIT_S, self._ping_interval(dialect) / 2),
+            block_limit=min(BLOCK_LIMIT_S, *(self._ping_interval(dialect) / 2 for dialect in dialects)),
             leave=self._leave,
             forget=self._forget,
+            ids=self._ids_of,
         )
         with self._lock:
-            placed = self._place(where, subscription.wanted)
+            placed = [part for where, there in by_endpoint.items() for part in self._place(where, there)]
             waits = [(connection, connection.want(subscription, frozenset(part), deadline)) for connection, part in placed]
             self._subscriptions.append(subscription)
         self._tell_state()
@@ -446,6 +451,15 @@ class Client:
             subscription.end(None)  # and nothing of it stays on the wire
             raise
         return subscription
+
+    def _endpoint_of(self, topic: Topic) -> str:
+        """Where *topic* is subscribed to: the first endpoint, if the client of the exchange does not know better."""
+        return next(iter(self._endpoints))
+
+    def _ids_of(self, subscription: Subscription) -> tuple[str, ...]:
+        with self._lock:
+            connections = [connection for pool in self._pools.values() for connection in pool]
+        return tuple(name for connection in connections for name in connection.ids(subscription.wanted))
 
     def _leave(self, subscription: Subscription, topics: frozenset[Topic], timeout: float | None) -> None:
         """Take *topics* out of *subscription*, and wait for the exchange."""

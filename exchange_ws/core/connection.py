@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -131,6 +131,11 @@ class Connection:
         """Topics wanted here, or perhaps still on the wire."""
         with self._lock:
             return self._session.held()
+
+    def ids(self, topics: Iterable[Topic]) -> tuple[str, ...]:
+        """The ids that the exchange gave to *topics*."""
+        with self._lock:
+            return self._session.ids(topics)
 
     def wanted(self, sink: Subscription) -> frozenset[Topic]:
         """Topics that *sink* wants here."""
@@ -533,6 +538,8 @@ class Connection:
                 sink.stated(self, topics, received_ns)
             else:
                 sink.joined_late(received_ns)
+        for sinks, message in decisions.released:
+            self._put(sinks, [message], received_ns)
         for sink in restored:
             sink.restored(self, received_ns)
         for sink, error in decisions.ended:

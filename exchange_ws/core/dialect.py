@@ -59,6 +59,9 @@ class Dialect:
     heartbeat: Heartbeat
     interpret: Callable[[Update, Reading], Sequence[Event]]  #: an update in the users' vocabulary; on the consumer's thread
     split: Callable[[bytes], Sequence[bytes]] | None = None  #: several messages in one frame
+    #: Updates carry ids that only the confirmation tells. Then `Update.label` is the `channel` of its topic, and updates that
+    #: come before their confirmation are kept for it.
+    aliases: bool = False
 
 
 def _refuse_constant(name: str) -> NoReturn:

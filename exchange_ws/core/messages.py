@@ -106,13 +106,14 @@ class Refusal:
 
 @attrs.frozen
 class Reply:
-    """An answer to one command; `key` is what `encode` promised that it would carry."""
+    """An answer to one command; `key` is what `encode` promised that it would carry, None if it does not tell."""
 
-    key: str
+    key: str | None
     ok: bool
     result: Any = None
     error: Refusal | None = None
     aliases: tuple[bytes, ...] = ()  #: keys under which the exchange will send the topics of the command that it answers
+    ids: tuple[str, ...] = ()  #: the exchange's own ids for them, one for each alias
 
 
 @attrs.frozen

@@ -12,6 +12,7 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Any, Callable, Protocol
 
 import attrs
@@ -95,6 +96,7 @@ THROTTLE_S = 5.0  # pause after "too many requests" without a hint: the window h
 RETRY_S = 1.0  # pause before a statement is said again that the exchange could not take just now
 TOMBSTONES = 1024  # answers still awaited by nobody; beyond it the oldest are forgotten, and their replies are only counted
 MALFORMED = Pace(100, 60.0, "ours")  # unreadable messages; more means that we do not speak the same language
+EARLY = 256  # updates of a channel, kept while the statement that will tell their ids has no answer yet
 LEARNED = 10_000  # symbols of all-symbols topics that get a route of their own; more are parsed twice, never lost
 CLOSE_WAIT_S = 1.0  # for the peer's close frame; a healthy one answers in a round trip
 
@@ -169,6 +171,7 @@ class Decisions:
     """What the driver has to do outside its lock, in this order."""
 
     marks: list[tuple[Sink, tuple[Topic, ...], bool]] = attrs.Factory(list)  #: stated (True) or joined late (False)
+    released: list[tuple[tuple[Sink, ...], bytes]] = attrs.Factory(list)  #: updates that came before their confirmation
     settled: list[Pending] = attrs.Factory(list)
     ended: list[tuple[Sink, ExchangeError]] = attrs.Factory(list)
     states: list[str] = attrs.Factory(list)
@@ -247,6 +250,8 @@ class Session:
         self._index: dict[bytes, list[tuple[Join, Topic]]] = {}  # every join by the keys of its topics
         self._learned: dict[bytes, bytes] = {}  # key of one symbol -> wildcard under which it is wanted
         self._aliases: dict[bytes, Topic] = {}
+        self._ids: dict[Topic, tuple[str, ...]] = {}  # the exchange's own, for users to see
+        self._early: dict[str, deque[tuple[bytes, bytes]]] = {}  # key and message, by channel
 
     # Lifecycle -----------------------------------------------------------------------------------------------------------
 
@@ -362,6 +367,10 @@ class Session:
     def sinks(self) -> list[Sink]:
         """Those whose topics were confirmed here before: what they miss from now on is a gap."""
         return list({id(join.sink): join.sink for join in self._joins if not join.trial}.values())
+
+    def ids(self, topics: Iterable[Topic]) -> tuple[str, ...]:
+        """The ids that the exchange gave to *topics* on this link."""
+        return tuple(name for topic in topics for name in self._ids.get(topic, ()))
 
     def wanted(self, sink: Sink) -> frozenset[Topic]:
         """Topics that *sink* wants here."""
@@ -500,7 +509,7 @@ class Session:
     def take_decisions(self) -> Decisions | None:
         """What the driver has to do, handed out once."""
         decisions = self._decisions
-        if not (decisions.settled or decisions.marks or decisions.ended or decisions.states):
+        if not (decisions.settled or decisions.marks or decisions.released or decisions.ended or decisions.states):
             return None
         self._decisions = Decisions()
         return decisions
@@ -546,7 +555,7 @@ class Session:
         self._calls = deque(pending for pending in self._calls if not pending.settled)
         for known in (self._stated, self._unsure, self._dirty):
             known.clear()
-        for said in (self._saying, self._said, self._aliases, self._learned):
+        for said in (self._saying, self._said, self._aliases, self._ids, self._early, self._learned):
             said.clear()
         for join in self._joins:
             join.needs = set(join.topics)
@@ -660,7 +669,16 @@ class Session:
 
     def _update(self, update: Update, message: bytes) -> tuple[Sink, ...]:
         keys = update.keys if update.wildcard is None else (*update.keys, update.wildcard)
+        if self._aliases:
+            keys = tuple(self._aliases[key].key if key in self._aliases else key for key in keys)
         found = [entry for key in keys for entry in self._index.get(key, ())]
+        if not found and self.dialect.aliases and self._saying[update.label]:
+            early = self._early.setdefault(update.label, deque())
+            early.append((update.keys[0], message))
+            if len(early) > EARLY:
+                early.popleft()
+                self.counters["unrouted"] += 1
+            return ()
         # A topic that flows is on the wire, whatever became of the reply that should have said so.
         new = {
             topic
@@ -691,13 +709,14 @@ class Session:
                 return
 
     def _reply(self, reply: Reply, now: float) -> None:
-        waiting = self._awaited.get(reply.key)
+        key = self._oldest() if reply.key is None else reply.key
+        waiting = self._awaited.get(key)
         if not waiting:
             self.counters["unasked"] += 1
             return
         pending = waiting.popleft()
         if not waiting:
-            del self._awaited[reply.key]
+            del self._awaited[key]
         if pending.settled:
             self.counters["late"] += 1
             return
@@ -723,6 +742,11 @@ class Session:
         elif pending.serial in self._said:
             self._answered(pending, command, reply, now)
 
+    def _oldest(self) -> str:
+        """The key of the command that has waited longest: what an answer that does not tell most likely means."""
+        waiting = ((entries[0].serial, key) for key, entries in self._awaited.items() if entries[0].command is not PING_FRAME)
+        return min(waiting, default=(0, ""))[1]
+
     def _logged_in(self, pending: Pending, reply: Reply, now: float) -> None:
         refusal = pending.error
         if refusal is None:
@@ -746,14 +770,13 @@ class Session:
         self._end_statement(pending, command)
         error = pending.error
         if error is None:
-            for alias in reply.aliases:
-                for topic in command.states:
-                    self._aliases[alias] = topic
+            self._bind(reply, command)
             self._off_wire(command.drops)
             self._stated |= command.states
             self._unsure -= command.states
             self._mark(command.states)
             self._confirm(command.states)
+            self._release_early()
         else:
             kind = REJECTED if reply.error is None else reply.error.kind
             if command.replaces:
@@ -770,8 +793,37 @@ class Session:
                     for join in list(self._joins):
                         if join.trial and join.needs & command.states:
                             self._reject(join, error)
+            self._release_early()
         self._settle_leaves()
         self._look_whether_open(now)
+
+    def _bind(self, reply: Reply, command: Command) -> None:
+        """
+        Remember under which ids the topics of *command* will come.
+
+        Some servers name all ids of the channel in each confirmation. Those known already are not those of this command, unless
+        there are no others: then it was subscribed before.
+        """
+        if command.drops and not command.states:
+            for topic in command.drops:
+                self._ids.pop(topic, None)
+            self._aliases = {alias: topic for alias, topic in self._aliases.items() if topic not in command.drops}
+            return
+        named = dict(zip_longest(reply.aliases, reply.ids[: len(reply.aliases)], fillvalue=""))
+        new = {alias: name for alias, name in named.items() if alias not in self._aliases} or named
+        for topic in command.states if new else ():
+            self._ids[topic] = tuple(new.values())
+            self._aliases.update(dict.fromkeys(new, topic))
+
+    def _release_early(self) -> None:
+        """Deliver what came before its confirmation; what stays unknown is nobody's."""
+        for channel in [channel for channel in self._early if not self._saying[channel]]:
+            for key, message in self._early.pop(channel):
+                sinks = self.routes.get(key)
+                if sinks is None:
+                    self.counters["unrouted"] += 1
+                else:
+                    self._decisions.released.append((sinks, message))
 
     def _blame(self, command: Command, error: ExchangeError) -> None:
         """

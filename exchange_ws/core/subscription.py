@@ -87,6 +87,7 @@ class Subscription:
         block_limit: float,
         leave: Callable[[Subscription, frozenset[Topic], float | None], None],
         forget: Callable[[Subscription], None],
+        ids: Callable[[Subscription], tuple[str, ...]] = lambda _: (),
     ) -> None:
         self.name = name
         self._clock = clock
@@ -98,6 +99,7 @@ class Subscription:
         self._block_limit = block_limit
         self._leave = leave  # for users: waits for the exchange
         self._forget = forget  # for readers: does not wait
+        self._ids = ids
         self._ready = threading.Condition(threading.Lock())  # guards the fields up to the next comment
         # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
         # under _ready. Consumers pop under _consuming; a reader that drops takes that too.
@@ -315,8 +317,8 @@ class Subscription:
 
     @property
     def sub_ids(self) -> tuple[str, ...]:
-        """Ids that the exchange gave to the topics; empty where it gives none."""
-        return ()
+        """Ids that the exchange gave to the topics on the present connection; empty where it gives none."""
+        return self._ids(self)
 
     def qsize(self) -> int:
         """Messages that wait to be read, and events of a message that was read in part."""
