@@ -12,7 +12,6 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
 from typing import Any, Callable, Protocol
 
 import attrs
@@ -809,11 +808,11 @@ class Session:
                 self._ids.pop(topic, None)
             self._aliases = {alias: topic for alias, topic in self._aliases.items() if topic not in command.drops}
             return
-        named = dict(zip_longest(reply.aliases, reply.ids[: len(reply.aliases)], fillvalue=""))
-        new = {alias: name for alias, name in named.items() if alias not in self._aliases} or named
-        for topic in command.states if new else ():
-            self._ids[topic] = tuple(new.values())
-            self._aliases.update(dict.fromkeys(new, topic))
+        places = range(len(reply.aliases))
+        new = [place for place in places if reply.aliases[place] not in self._aliases] or places
+        for topic in command.states:
+            self._ids[topic] = tuple(reply.ids[place] for place in new if place < len(reply.ids))
+            self._aliases.update((reply.aliases[place], topic) for place in new)
 
     def _release_early(self) -> None:
         """Deliver what came before its confirmation; what stays unknown is nobody's."""
