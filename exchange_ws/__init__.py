@@ -66,8 +66,7 @@ __all__ = [
 
 def clients() -> dict[str, type[Client]]:
     """Every client class by its exchange's name: one folder of `exchange_ws.exchanges` for each exchange."""
-    from exchange_ws import exchanges
-
+    exchanges = importlib.import_module("exchange_ws.exchanges")
     found: dict[str, type[Client]] = {}
     for folder in pkgutil.iter_modules(exchanges.__path__, exchanges.__name__ + "."):
         module = importlib.import_module(folder.name + ".client")
@@ -95,8 +94,8 @@ def connect(name: str, **options: Any) -> Client:
 
 
 def __getattr__(name: str) -> Any:
-    # PEP 562: a client's module is imported when its class is first asked for.
-    for client in clients().values() if not name.startswith("_") else ():
+    # PEP 562: a client's module is imported when its class is first asked for. Lower-case names are submodules.
+    for client in clients().values() if name[:1].isupper() else ():
         if client.__name__ == name:
             return client
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

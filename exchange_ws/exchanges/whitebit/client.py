@@ -120,8 +120,9 @@ class WhiteBIT(Client):
         RequestRejected
             The exchange refused; `code` and `message` are its own [WebSocket overview, error codes].
         ConnectionLost
-            Requests that read (``..._request``, ``..._query``, ping and time) wait for a connection and are made again on the
-            next one. Any other is sent once at most; lost with its connection, `sent` tells whether it may have had an effect.
+            The connection was lost while it was under way; `sent` tells whether it may have had an effect. Made while there is
+            no connection, requests that read (``..._request``, ``..._query``, ping and time) wait for the next one, and any
+            other fails at once. None is sent twice.
         RequestTimeout
             No answer came in time.
 
