@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
+from exchange_ws.core.session import TRANSITIONS
+
 project = "exchange_ws"
 author = "the exchange_ws authors"
 copyright = "2026, the exchange_ws authors"
@@ -46,12 +48,27 @@ def changes() -> str:
     return "\n\n".join(parts)
 
 
-def include_changes(app: Sphinx, docname: str, source: list[str]) -> None:
-    if docname == "changelog":
-        source[0] = source[0].replace(".. changes::", changes())
+def transitions() -> str:
+    """The states of a connection as a table: a row for each event, a column for each state, in each cell the next state."""
+    states = list(dict.fromkeys(state for state, _ in TRANSITIONS))
+    events = list(dict.fromkeys(event for _, event in TRANSITIONS))
+    rows = [["event", *(f"in {state.upper()}" for state in states)]]
+    rows += [[f"*{event}*", *(TRANSITIONS.get((state, event), "").upper() for state in states)] for event in events]
+    lines = [f"   {'*' if place == 0 else ' '} - {text}" for row in rows for place, text in enumerate(row)]
+    return "\n".join([".. list-table::", "   :header-rows: 1", "   :stub-columns: 1", "", *lines])
+
+
+#: What stands for text that is made when the pages are built, each on a line of its own.
+MADE = {".. changes::": changes, ".. transitions::": transitions}
+
+
+def make(app: Sphinx, docname: str, source: list[str]) -> None:
+    for directive, text in MADE.items():
+        if directive in source[0].splitlines():
+            source[0] = "\n".join(text() if line == directive else line for line in source[0].splitlines())
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("source-read", include_changes)
-    # The page has to be read again when only a fragment has changed.
-    app.connect("env-get-outdated", lambda *_: ["changelog"])
+    app.connect("source-read", make)
+    # These have to be read again when only what they are made from has changed.
+    app.connect("env-get-outdated", lambda *_: ["changelog", "design"])
