@@ -40,26 +40,21 @@ class Timer:
         self._heap: list[tuple[float, int, Ticking]] = []  # may hold moments that are no longer those of _moments
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
+        self._ticking: Ticking | None = None  # whose tick is under way; None once it is forgotten
         self._closed = False
 
     def schedule(self, entry: Ticking, due: float) -> None:
         """Tick *entry* at *due* or earlier; an earlier moment that was asked for before stays."""
         with self._due:
-            if self._closed or due == math.inf or self._moments.get(entry, math.inf) <= due:
-                return
-            self._moments[entry] = due
-            first = not self._heap or due < self._heap[0][0]
-            heapq.heappush(self._heap, (due, next(self._numbers), entry))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            elif first:
-                self._due.notify()
+            self._schedule(entry, due)
 
     def forget(self, entry: Ticking) -> None:
         """Tick *entry* no more, a tick that is under way aside."""
         with self._due:
-            self._moments.pop(entry, None)
+            if self._ticking is entry:
+                self._ticking = None  # what that tick returns is no moment any more
+            if self._moments.pop(entry, None) is not None and not self._moments:
+                self._due.notify()
 
     def close(self, timeout: float) -> None:
         """End the thread, and wait for it at most *timeout* seconds, unless it is this one."""
@@ -71,6 +66,19 @@ class Timer:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
+    def _schedule(self, entry: Ticking, due: float) -> None:
+        """Requires `_due`."""
+        if self._closed or due == math.inf or self._moments.get(entry, math.inf) <= due:
+            return
+        self._moments[entry] = due
+        first = not self._heap or due < self._heap[0][0]
+        heapq.heappush(self._heap, (due, next(self._numbers), entry))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        elif first:
+            self._due.notify()
+
     def _run(self) -> None:
         while True:
             entry = self._next()
@@ -81,7 +89,10 @@ class Timer:
             except Exception:
                 log.exception("a bug of this package: a tick of %r raised; trying again", entry)
                 due = self._clock.now() + RETRY_S
-            self.schedule(entry, due)
+            with self._due:
+                if self._ticking is entry:
+                    self._schedule(entry, due)
+                self._ticking = None
 
     def _next(self) -> Ticking | None:
         """Wait for the next entry that is due; None when there is none or all is closed, and this thread ends."""
@@ -98,6 +109,7 @@ class Timer:
                     continue
                 heapq.heappop(self._heap)
                 del self._moments[entry]
+                self._ticking = entry
                 return entry
             self._thread = None
             return None

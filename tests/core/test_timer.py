@@ -249,6 +249,46 @@ def test_forget_and_schedule(timer, clock, told):
     assert [("entry", 105.0), ("last", 106.0)] == told.first(2)
 
 
+def test_forget_while_it_ticks(timer, clock, told):
+    """Who is forgotten during its tick ticks no more, whatever that tick returns."""
+    entry = Held("entry", told, 101.0)
+    timer.schedule(entry, 100.0)
+    timer.schedule(Entry("last", told), 102.0)
+    told.first(1)
+    timer.forget(entry)
+    entry.go.set()
+    clock.until_waited(1)
+    clock.move(102.0)
+    assert [("entry", 100.0), ("last", 102.0)] == told.first(2)
+
+
+def test_forget_and_schedule_while_it_ticks(timer, clock, told):
+    """Who is scheduled anew after it was forgotten, all during its tick, keeps the new moment, and that alone."""
+    entry = Held("entry", told, 101.0)
+    timer.schedule(entry, 100.0)
+    timer.schedule(Entry("last", told), 106.0)
+    told.first(1)
+    timer.forget(entry)
+    timer.schedule(entry, 105.0)
+    entry.go.set()
+    clock.until_waited(1)
+    clock.move(105.0)
+    told.first(2)
+    clock.move(106.0)
+    assert [("entry", 100.0), ("entry", 105.0), ("last", 106.0)] == told.first(3)
+
+
+def test_forget_the_last(timer, clock, told):
+    """With the last entry forgotten there is nothing to wait for, and the thread ends."""
+    entry = Entry("entry", told)
+    timer.schedule(entry, 200.0)
+    clock.until_waited(1)
+    timer.forget(entry)
+    for thread in threads():
+        thread.join(LIMIT_S / 4)  # the clock gives up after the whole of it
+    assert [] == threads()
+
+
 def test_error(timer, clock, told, caplog):
     """A tick that raises is logged, and tried again a little later; the others go on meanwhile."""
     with caplog.at_level(logging.ERROR):
