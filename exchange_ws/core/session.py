@@ -682,9 +682,10 @@ class Session:
         new = {
             topic
             for _, topic in found
-            if topic in self._unsure or (topic not in self._stated and self._saying[topic.channel])
+            if topic in self._unsure
+            or (topic not in self._stated and any(topic in command.states for command in self._said.values()))
         }
-        if new:
+        if new and not self._ambiguous(update):
             self._stated |= new
             self._unsure -= new
             self._confirm(new)
@@ -698,6 +699,12 @@ class Session:
                 self._learned[key] = update.wildcard
                 self._reroute()
         return tuple(sinks.values())
+
+    def _ambiguous(self, update: Update) -> bool:
+        """Whether both the topic of one symbol and that of all may be on the wire: then the update tells of neither."""
+        flowing = self._stated.union(self._unsure, *(command.states | command.drops for command in self._said.values()))
+        keys = {topic.key for topic in flowing}
+        return update.wildcard in keys and not keys.isdisjoint(update.keys)
 
     def _pong(self, now: float) -> None:
         """It belongs to the oldest ping, which may have timed out."""

@@ -696,6 +696,15 @@ def test_an_update_before_it_was_said_confirms_nothing():
     assert ((), False, 1) == (talk.hears(update("price A")), pending.settled, talk.session.counters["unrouted"])
 
 
+def test_an_update_of_another_statement_confirms_nothing():
+    """What is in flight for its channel does not name it."""
+    talk = subscribed("price *", "price A")
+    talk.unwant(ONE, "price *")
+    talk.said(1.0)
+    pending = talk.want(TWO, "price B", now=1.0)
+    assert ((), False) == (talk.hears(update("price B"), 1.0), pending.settled)
+
+
 def test_restating_unanswered():
     """An exchange that does not confirm what we wanted again is of no use: the link is given up."""
     talk = subscribed("price A")
@@ -1464,6 +1473,17 @@ def test_wildcard_beside_one_symbol():
     talk.agrees(1.0)
     talk.hears(update("price B"), 2.0)
     assert ({ONE, TWO}, (TWO,)) == (set(talk.session.routes[b"price A"]), talk.session.routes[b"price B"])
+
+
+@pytest.mark.parametrize(("first", "second"), [("price A", "price *"), ("price *", "price A")])
+def test_an_update_that_either_may_have_caused(first, second):
+    """It confirms neither, or a subscription that was never made would be believed in, and go without news in silence."""
+    talk = subscribed(first)
+    pending = talk.want(TWO, second)
+    serial = talk.said(1.0)[0]["id"]
+    assert ((ONE,), False) == (talk.hears(b'{"of": "price A"}', 2.0), pending.settled)
+    talk.answers(serial, 3.0, {"message": "slow down", "kind": "too many"})
+    assert ["price_subscribe * A"] == talk.methods(3.0 + THROTTLE_S)
 
 
 def test_wildcard_ends():
