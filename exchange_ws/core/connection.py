@@ -23,6 +23,7 @@ from exchange_ws.errors import (
     ConnectionLost,
     ExchangeError,
     InternalError,
+    WireError,
 )
 from exchange_ws.wire.frames import PING, PONG, FrameReader, encode_close, encode_frame
 from exchange_ws.wire.transport import Transport, Waker, dial
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 5.0  # beyond its deadline, for the timer to settle a wait; longer, and the timer must be dead
 STUCK_RETRY_S = 0.05  # between two tries to write to a peer that does not read: rare, and short beside any deadline
+FAREWELL_S = 0.1  # for a writer that is at work to take our last frame: it needs microseconds, or the processor is not ours
 PONGS = 64  # waiting to be written; a peer that pings faster than it reads gets the latest ones [RFC 6455, section 5.5.3]
 
 
@@ -47,7 +49,7 @@ class Link:
 
     url: str
     timeout: float  #: seconds for name, TCP, proxy, TLS and handshake together
-    headers: Mapping[str, str] = attrs.Factory(dict)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     proxy: str | None = attrs.field(default=None, repr=False)
     context: ssl.SSLContext | None = None
     max_message_size: int = 16 * 2**20
@@ -84,7 +86,7 @@ class Connection:
         self._on_state = on_state
         self._write_limit = link.timeout
         self._lock = threading.Lock()  # dictionary work only: no I/O, no user code
-        self._changed = threading.Condition(self._lock)  # session.state changed
+        self._changed = threading.Condition(self._lock)  # session.state changed, or _writing became False
         self._session = session  # guarded by _lock; its `routes` are read by the reader without
         self._control: deque[bytes] = deque(maxlen=PONGS)  # guarded by _lock: whole frames, before what the session says
         self._writing = False  # guarded by _lock; True: one thread is draining the outbox
@@ -235,11 +237,19 @@ class Connection:
 
         What the peer does not take stays with the transport, and the timer tries again.
         """
-        with self._lock:
-            if self._writing or self._transport is None:
-                return  # the present writer takes our frames too
-            self._writing = True
-        due = self._write_all()
+        writing = False
+        try:
+            with self._lock:
+                if self._writing or self._transport is None:
+                    return  # the present writer takes our frames too
+                writing = self._writing = True
+            due = self._write_all()
+        except BaseException:  # Ctrl-C on a caller's thread: half a frame may be out, and what was taken is not to be had again
+            if writing:
+                with self._lock:
+                    self._let_go()
+                    self._doom(ConnectionLost(f"{self.name}: a write was interrupted", sent=True))
+            raise
         self._act()
         self._timer.schedule(self, due)
 
@@ -253,7 +263,7 @@ class Connection:
                 if transport is not None and not transport.unsent:
                     data = self._take_frames(now)
                 if transport is None or not (data or transport.unsent):
-                    self._writing = False
+                    self._let_go()
                     self._stuck_since = math.inf
                     return self._session.tick(now) if self._session.has_outbox else math.inf
             error: OSError | None = None
@@ -263,9 +273,10 @@ class Connection:
             except OSError as caught:
                 error = caught
             with self._lock:
-                self._writing = False
                 if transport is not self._transport:
-                    return math.inf  # it failed because its reader has given it up already
+                    # Its reader has given it up. Another one may stand already, and who wanted to write to that left it to us.
+                    continue
+                self._let_go()
                 self._stuck_since = min(self._stuck_since, now)
                 if error is not None:
                     self._doom(ConnectionLost(f"{self.name}: the connection is dead: {_reason(error)}", sent=True))
@@ -275,6 +286,11 @@ class Connection:
                     self._doom(ConnectionLost(what, sent=True))
                     return math.inf
             return now + STUCK_RETRY_S
+
+    def _let_go(self) -> None:
+        """Requires `_lock`. Somebody else may write."""
+        self._writing = False
+        self._changed.notify_all()
 
     def _take_frames(self, now: float) -> bytes:
         """Requires `_lock`."""
@@ -303,7 +319,10 @@ class Connection:
             cut.abort()
             return math.inf
         with self._lock:
-            return self._session.tick(now)
+            due = self._session.tick(now)
+            # What is to be said cannot be said before the peer reads on, or another writer lets go.
+            busy = self._writing or self._stuck_since < math.inf
+            return max(due, now + STUCK_RETRY_S) if busy else due
 
     # Reader ---------------------------------------------------------------------------------------------------------------
 
@@ -389,13 +408,18 @@ class Connection:
             else:
                 due = self._session.lost(self._clock.now(), error, getattr(error, "retry_after_s", None) or 0.0)
         if was_open or due is not None:
-            log.warning("%s%s", error, "" if due is None else f"; next try in {due - self._clock.now():.1f} s")
+            log.warning("%s%s", error, "" if due is None else f"; next try in {max(0.0, due - self._clock.now()):.1f} s")
         self._act()
         return due
 
     def _hang_up(self) -> None:
         """Give the socket back, with what farewell goes without waiting."""
+        farewell_by = self._clock.now() + FAREWELL_S
         with self._lock:
+            # A writer may have taken what there was just before our answer to the peer's close was put there. It waits for no
+            # peer, and takes the answer when it comes back to this lock.
+            while self._writing and self._control and self._clock.now() < farewell_by:
+                self._clock.wait(self._changed, farewell_by - self._clock.now())
             transport, self._transport = self._transport, None
             farewell = b"" if self._writing else b"".join(self._control)
             self._control.clear()
@@ -437,9 +461,10 @@ class Connection:
             if frames.close is not None:
                 return self._peer_closed(frames)
             if frames.failure is not None:
+                code = frames.failure.close_code
                 with self._lock:
-                    self._control.append(encode_close(frames.failure.close_code))
-                return frames.failure
+                    self._control.append(encode_close(code))
+                return WireError(f"{self.name}: {frames.failure}", close_code=code)
             if transport.unsent:  # TLS has something to say by itself
                 self._timer.schedule(self, clock.now())
 
@@ -485,8 +510,6 @@ class Connection:
         with self._lock:
             sinks = self._session.receive(message, now)
             asks = self._session.has_outbox
-            if self._session.doom is not None:
-                self._waker.wake()
         self._act(received_ns)
         if sinks:
             self._put(sinks, [message], received_ns)
@@ -519,6 +542,8 @@ class Connection:
     def _act(self, received_ns: int | None = None) -> None:
         """Do what the session decided, with no lock held; marks are only ever decided where the reader runs, or by `want`."""
         with self._lock:
+            if self._session.doom is not None and self._transport is not None:
+                self._waker.wake()  # whoever found that this link must end, ending it is the reader's
             decisions = self._session.take_decisions()
             if decisions is None:
                 return
@@ -532,6 +557,8 @@ class Connection:
             if pending.ready is not None:
                 with pending.ready:
                     pending.ready.notify_all()
+            else:  # our own, a heartbeat perhaps: the time of the next one depends on it
+                self._timer.schedule(self, self._clock.now())
         sink: Any
         for sink, topics, stated in decisions.marks:
             if stated:
@@ -551,4 +578,3 @@ class Connection:
 def _reason(error: OSError) -> str:
     """What the system says, without addresses or paths."""
     return error.strerror or type(error).__name__
-
