@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -24,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Shells without job control start background commands with Ctrl-C ignored, and processes inherit that; our tests need it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     seconds = config.getoption("--switch-interval")
     if seconds is not None:
         config.stash[USUAL_SWITCH_INTERVAL] = sys.getswitchinterval()
