@@ -352,7 +352,7 @@ class WhiteBIT(Client):
         Notes
         -----
         A change has `previous` equal to the `sequence` before it, or something was missed. After 10 s without a change the
-        whole book comes again, and its `sequence` may have jumped. For a book that is kept right by itself see `order_book`.
+        whole book comes again, and its `sequence` may have jumped.
 
         Examples
         --------
