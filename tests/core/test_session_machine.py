@@ -1,0 +1,328 @@
+"""
+The session against a made-up exchange, in whatever order things happen: time, replies, refusals, delays, losses.
+
+Whatever happened, once the exchange answers again: every wait has ended, exactly once; what is subscribed is what is wanted;
+nobody ended for another one's fault; and no window ever held more than the budget.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+from core_languages import DELTA, SWAP, topics, update, wire
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from exchange_ws.core.dialect import Dialect
+from exchange_ws.core.messages import PING, Command, Limits, Pace
+from exchange_ws.core.session import CLOSED, OPEN, Backoff, Pending, Session
+from exchange_ws.errors import ConnectionLost, SubscriptionRejected
+
+PACE = Pace(12, 20.0, "made up")
+REPLY_LIMIT_S = 10.0
+SINKS = ("one", "two", "three")
+REFUSED = 7  #: the exchange's code for a bad symbol
+
+NAMES = {
+    "swap": ["price A", "price B", "price X", "price *", "depth B"],
+    "delta": ["tick A", "tick B", "tick X", "tick *", "book B", "feed A"],
+}
+
+COMMANDS = [Command("query", replay=True), Command("order"), Command("ping", kind=PING, replay=True), Command("tell")]
+
+
+class Exchange:
+    """The other side of one link, for both languages: it obeys in order, and answers when it is told to."""
+
+    def __init__(self, language: str, bad: set[str]) -> None:
+        self.language = language
+        self.bad = bad  # symbols that it refuses; the same on all links
+        self.on: set[str] = set()
+        self.inbox: list[dict[str, Any]] = []
+        self.replies: list[bytes] = []
+
+    def verb(self, body: dict[str, Any]) -> tuple[str, list[str]]:
+        """What is asked: subscribe, unsubscribe or anything else; and the topics by name."""
+        if self.language == "delta":
+            return {"sub": "subscribe", "unsub": "unsubscribe"}.get(body["op"], body["op"]), body["args"]
+        channel, _, verb = body["method"].rpartition("_")
+        return verb, [f"{channel} {symbol}" for symbol in body["params"]]
+
+    def obey(self, kind: str = "", answer: bool = True, take: bool = False) -> None:
+        """Take the oldest command; *kind* refuses it in that way; *take*: a refused subscribe takes its channel's topics."""
+        body = self.inbox.pop(0)
+        verb, names = self.verb(body)
+        error: dict[str, Any] | None = None
+        if kind:
+            error = {"message": "not now", "kind": kind}
+        elif verb == "subscribe" and any(name[-1] in self.bad for name in names):
+            error = {"message": "no such market", "code": REFUSED}
+        if self.language == "swap":
+            if verb in ("subscribe", "unsubscribe"):
+                channel = body["method"].rpartition("_")[0]
+                if error is None or take:
+                    self.on = {name for name in self.on if not name.startswith(channel)}
+                if error is None:
+                    self.on.update(names)
+            reply: dict[str, Any] = {"id": body["id"], "ok": error is None, "error": error}
+        else:
+            if error is None and verb == "subscribe":
+                self.on.update(names)
+            elif error is None and verb == "unsubscribe":
+                self.on.difference_update(names)
+            reply = {"pong": 1} if verb == "ping" else {"to": body["op"], "ok": error is None, "error": error}
+        if answer and verb != "tell":
+            self.replies.append(wire(reply))
+
+    def carries(self, name: str) -> bool:
+        """Whether news of this topic flow: on its own, or as one of all."""
+        return name in self.on or (name[-1] not in self.bad and name.split()[0] + " *" in self.on)
+
+
+class Conversation(RuleBasedStateMachine):
+    """One session, its driver and its exchange, on one clock that only the rules turn."""
+
+    dialect: Dialect
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.session = Session(
+            self.dialect,
+            "made-up",
+            limits=Limits(requests=PACE),
+            ping_interval=50.0,
+            pong_timeout=10.0,
+            reply_limit=REPLY_LIMIT_S,
+            backoff=Backoff(base=0.5, cap=4.0),
+            chance=lambda low, high: high,
+        )
+        self.exchange = Exchange(self.dialect.name, {"X"})
+        self.dial_at = math.inf  # finite: there is no link
+        self.pendings: list[Pending] = []
+        self.settled: Counter[int] = Counter()  # by serial
+        self.innocent: list[Pending] = []  # of wishes for good topics only, while what is good does not change
+        self.guilty: set[str] = set()  # sinks that ever wished for a bad one
+        self.said_at: list[float] = []
+        self.in_flight: dict[str, tuple[int, float]] = {}  # what was said last of a channel, and when, until it is answered
+        self.session.dialled(0.0, None)
+
+    # The driver ------------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> float:
+        """Tick, write, carry out; returns when to come again."""
+        self.session.tick(self.now)
+        for _, data in self.session.take_outbox(self.now):
+            body = json.loads(data)
+            self.said_at.append(self.now)
+            self.exchange.inbox.append(body)
+            if self.dialect is SWAP and body["method"].endswith("subscribe"):
+                channel = body["method"].rpartition("_")[0]
+                _, before = self.in_flight.get(channel, (0, -math.inf))
+                assert before + REPLY_LIMIT_S <= self.now, "two statements of one channel cross"
+                self.in_flight[channel] = body["id"], self.now
+        due = self.session.tick(self.now)
+        assert due > self.now, "a timer would spin"
+        self.carry_out()
+        return due
+
+    def carry_out(self) -> None:
+        decided = self.session.take_decisions()
+        if decided is not None:
+            self.settled.update(pending.serial for pending in decided.settled)
+            for sink, error in decided.ended:
+                if isinstance(error, SubscriptionRejected) and error.code == REFUSED:
+                    assert sink in self.guilty, f"sink {sink} ended for another one's fault"
+        if self.session.doom is not None and self.dial_at == math.inf and self.session.state != CLOSED:
+            self.cut()
+
+    def cut(self) -> None:
+        """The link is gone, with all that was on its way."""
+        due = self.session.lost(self.now, self.session.doom or ConnectionLost("cut"))
+        self.dial_at = math.inf if due is None else due
+        self.exchange = Exchange(self.dialect.name, self.exchange.bad)
+        self.in_flight.clear()
+        self.carry_out()
+
+    def dial(self) -> None:
+        self.now = max(self.now, self.dial_at)
+        self.dial_at = math.inf
+        self.session.dialled(self.now, None)
+
+    def hear(self, message: bytes) -> tuple[Any, ...]:
+        """As the reader does: by the routes, and else by the session."""
+        self.session.heard(self.now, len(message), 1)
+        sinks = self.session.routes.get(self.dialect.route(message) or b"")
+        if sinks is None:
+            sinks = self.session.receive(message, self.now)
+        answered = json.loads(message).get("id")
+        self.in_flight = {channel: said for channel, said in self.in_flight.items() if said[0] != answered}
+        self.carry_out()
+        return sinks
+
+    def go_on(self, until: float) -> None:
+        """Let time pass, with a turn at each moment that the session asked for."""
+        while self.session.state != CLOSED:
+            due = self.turn()
+            if self.dial_at < math.inf:
+                if self.dial_at > until:
+                    break
+                self.dial()
+            elif due > until:
+                break
+            else:
+                self.now = due
+        self.now = max(self.now, until)
+
+    # What may happen -------------------------------------------------------------------------------------------------------
+
+    @rule(sink=st.sampled_from(SINKS), data=st.data(), seconds=st.sampled_from([3.0, 30.0, 300.0]))
+    def want(self, sink, data, seconds):
+        names = data.draw(st.sets(st.sampled_from(NAMES[self.dialect.name]), min_size=1, max_size=2))
+        pending = self.session.want(sink, topics(*names), self.now, self.now + seconds)
+        self.pendings.append(pending)
+        if any(name[-1] in self.exchange.bad for name in names):
+            self.guilty.add(sink)
+        elif "B" not in self.exchange.bad:
+            self.innocent.append(pending)
+        self.carry_out()
+
+    @rule(sink=st.sampled_from(SINKS), data=st.data(), seconds=st.sampled_from([3.0, 30.0]))
+    def unwant(self, sink, data, seconds):
+        names = data.draw(st.sets(st.sampled_from(NAMES[self.dialect.name]), min_size=1, max_size=3))
+        self.pendings.append(self.session.unwant(sink, topics(*names), self.now, self.now + seconds))
+        self.carry_out()
+
+    @rule(command=st.sampled_from(COMMANDS), count=st.integers(1, 8), seconds=st.sampled_from([3.0, 30.0]))
+    def submit(self, command, count, seconds):
+        for _ in range(count):
+            self.pendings.append(self.session.submit(command, self.now, self.now + seconds))
+        self.carry_out()
+
+    @rule(seconds=st.sampled_from([0.0, 0.0, 1.0, 7.0, 20.0]))
+    def wait(self, seconds):
+        self.go_on(self.now + seconds)
+
+    @rule(take=st.booleans())
+    def converse(self, take):
+        """A while in which the exchange does as it should."""
+        for _ in range(10):
+            self.go_on(self.now)
+            while self.exchange.inbox:
+                self.exchange.obey(take=take)
+            self.deliver_all()
+
+    @precondition(lambda self: "B" not in self.exchange.bad)
+    @rule()
+    def delist(self):
+        """What was good is refused from now on: the newest wish is the first that is suspected, so no one is innocent now."""
+        self.exchange.bad.add("B")
+        self.innocent.clear()
+        self.guilty.update(SINKS)
+
+    @precondition(lambda self: self.exchange.inbox)
+    @rule(take=st.booleans())
+    def obey(self, take):
+        self.exchange.obey(take=take)
+
+    @precondition(lambda self: self.exchange.inbox and self.dialect is SWAP)
+    @rule()
+    def obey_in_silence(self):
+        """Not in the language without ids, where a reply that never comes shifts all others."""
+        self.exchange.obey(answer=False)
+
+    @precondition(lambda self: self.exchange.inbox and not self.exchange.replies and self.said_at[-1:] == [self.now])
+    @rule(kind=st.sampled_from(["too many", "transient"]))
+    def refuse_for_now(self, kind):
+        """At once: a refusal after the statement timed out would leave what it was to drop."""
+        while len(self.exchange.inbox) > 1:
+            self.exchange.obey()
+        self.exchange.obey(kind)
+        self.deliver_all()
+
+    @precondition(lambda self: self.exchange.replies)
+    @rule(data=st.data())
+    def deliver(self, data):
+        """In any order where replies carry ids, else in theirs."""
+        last = len(self.exchange.replies) - 1 if self.dialect is SWAP else 0
+        self.hear(self.exchange.replies.pop(data.draw(st.integers(0, last))))
+
+    @precondition(lambda self: self.exchange.on)
+    @rule()
+    def push(self):
+        """News of all that is subscribed go to nobody who does not want them."""
+        for name in NAMES[self.dialect.name]:
+            if self.exchange.carries(name) and not name.endswith("*"):
+                assert set(self.hear(update(name))) <= self.who_wants(name)
+
+    @precondition(lambda self: self.session.state == OPEN)
+    @rule()
+    def lose(self):
+        self.cut()
+
+    @precondition(lambda self: self.now > 100.0)  # late, since little happens afterwards
+    @rule()
+    def close(self):
+        self.session.close(self.now)
+        self.dial_at = math.inf
+        self.carry_out()
+
+    # What always holds -----------------------------------------------------------------------------------------------------
+
+    def who_wants(self, name: str) -> set[str]:
+        either = topics(name, name.split()[0] + " *")
+        return {sink for sink in SINKS if self.session.wanted(sink) & either}
+
+    @invariant()
+    def settled_at_most_once(self):
+        assert set(self.settled.values()) <= {1}
+
+    @invariant()
+    def within_the_budget(self):
+        latest = [moment for moment in self.said_at if moment + PACE.window_s > self.now]
+        assert len(latest) <= PACE.count
+
+    def deliver_all(self) -> None:
+        while self.exchange.replies:
+            self.hear(self.exchange.replies.pop(0))
+
+    def teardown(self) -> None:
+        """The exchange answers again; when all deadlines are over, all is as it should be."""
+        end = self.now + 400.0
+        while self.session.state != CLOSED and self.now < end:
+            if self.dial_at < math.inf:
+                self.dial()
+            due = self.turn()
+            if self.exchange.inbox or self.exchange.replies:
+                while self.exchange.inbox:
+                    self.exchange.obey()
+                self.deliver_all()
+            elif self.dial_at == math.inf:
+                self.now = min(due, end)
+        self.settled_at_most_once()
+        assert [] == [pending.command for pending in self.pendings if pending.serial not in self.settled]
+        codes = [getattr(pending.error, "code", None) for pending in self.innocent]
+        assert REFUSED not in codes, "a good wish was refused for another one's fault"
+        if self.session.state == CLOSED:
+            return
+        assert self.session.state == OPEN
+        wanted = {topic.name for sink in SINKS for topic in self.session.wanted(sink)}
+        assert wanted == self.exchange.on
+        for name in NAMES[self.dialect.name]:
+            if self.exchange.carries(name) and not name.endswith("*"):
+                assert set(self.hear(update(name))) == self.who_wants(name)
+
+
+@pytest.mark.parametrize("dialect", [SWAP, DELTA], ids=lambda dialect: dialect.name)
+def test_conversations(dialect):
+    """In whatever order things happen, what is said above holds."""
+    machine = type("Conversation", (Conversation,), {"dialect": dialect})
+    checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=checks)
+    )
