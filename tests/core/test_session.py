@@ -376,6 +376,28 @@ def test_no_reply_is_promised():
     assert (False, ["tell"], True) == (pending.settled, talk.methods(0.0), pending.settled)
 
 
+def test_has_outbox():
+    """Whether there may be something to say: not without a link, and not on one that is given up."""
+    talk = Talk()
+    talk.session.submit(QUERY, 0.0, 500.0)
+    told = [talk.session.has_outbox, talk.opened().session.has_outbox]
+    talk.said(0.0)
+    told.append(talk.session.has_outbox)
+    talk.session.submit(QUERY, 1.0, 500.0)
+    talk.session.doom = LOSS
+    assert [False, True, False, False] == [*told, talk.session.has_outbox]
+
+
+def test_no_order_on_a_doomed_link():
+    """What is not said on a link that is given up has a known outcome."""
+    talk = Talk().opened()
+    talk.session.doom = LOSS
+    order = talk.session.submit(ORDER, 1.0, 500.0)
+    assert [] == talk.said(1.0)
+    talk.session.lost(2.0, LOSS)
+    assert ([ConnectionLost], False) == (errors(order), order.error.sent)
+
+
 def test_no_answer_in_time():
     """A request that was said times out as sent: its outcome is unknown."""
     talk = Talk().opened()
@@ -581,6 +603,15 @@ def test_login_accepted():
     assert [("price_subscribe", ["A"])] == [(body["method"], body["params"]) for body in first]
     talk.answers(first[0]["id"], 2.0)
     assert (["query"], OPEN) == (talk.methods(2.0), talk.session.state)
+
+
+def test_login_unauthorized():
+    """A refusal that is an AuthenticationError already is kept as it is."""
+    talk = logging_in()
+    serial = login_id(talk, 0.0)
+    pending = talk.session._waiting[serial]
+    talk.answers(serial, 1.0, {"message": "wrong key", "kind": "unauthorized"})
+    assert (AuthenticationError, pending.error) == (type(talk.session.doom), talk.session.doom)
 
 
 def test_login_refused():
