@@ -510,7 +510,10 @@ class Connection:
         with self._lock:
             sinks = self._session.receive(message, now)
             asks = self._session.has_outbox
-        self._act(received_ns)
+            # Under the same hold: another thread could take the marks that this message made, and place them after the updates
+            # that follow it.
+            decided = self._decided()
+        self._carry_out(decided, received_ns)
         if sinks:
             self._put(sinks, [message], received_ns)
         if asks:
@@ -539,20 +542,28 @@ class Connection:
 
     # Everyone -------------------------------------------------------------------------------------------------------------
 
-    def _act(self, received_ns: int | None = None) -> None:
-        """Do what the session decided, with no lock held; marks are only ever decided where the reader runs, or by `want`."""
+    def _act(self) -> None:
+        """Do what the session decided, with no lock held."""
         with self._lock:
-            if self._session.doom is not None and self._transport is not None:
-                self._waker.wake()  # whoever found that this link must end, ending it is the reader's
-            decisions = self._session.take_decisions()
-            if decisions is None:
-                return
-            if decisions.states:
-                self._changed.notify_all()
-            sinks: list[Any] = self._session.sinks() if OPEN in decisions.states else []
-        self._carry_out(decisions, sinks, self._clock.time_ns() if received_ns is None else received_ns)
+            decided = self._decided()
+        self._carry_out(decided, self._clock.time_ns())
 
-    def _carry_out(self, decisions: Decisions, restored: list[Any], received_ns: int) -> None:
+    def _decided(self) -> tuple[Decisions, list[Any]] | None:
+        """Requires `_lock`. What the session decided, and the sinks that are whole again."""
+        if self._session.doom is not None and self._transport is not None:
+            self._waker.wake()  # whoever found that this link must end, ending it is the reader's
+        decisions = self._session.take_decisions()
+        if decisions is None:
+            return None
+        if decisions.states:
+            self._changed.notify_all()
+        return decisions, list(self._session.sinks()) if OPEN in decisions.states else []
+
+    def _carry_out(self, decided: tuple[Decisions, list[Any]] | None, received_ns: int) -> None:
+        """With no lock held."""
+        if decided is None:
+            return
+        decisions, restored = decided
         for pending in decisions.settled:
             if pending.ready is not None:
                 with pending.ready:

@@ -750,8 +750,12 @@ class Session:
 
     def _oldest(self) -> str:
         """The key of the command that has waited longest: what an answer that does not tell most likely means."""
-        waiting = ((entries[0].serial, key) for key, entries in self._awaited.items() if entries[0].command is not PING_FRAME)
-        return min(waiting, default=(0, ""))[1]
+        waiting = (
+            (entries[0].sent_at, entries[0].serial, key)
+            for key, entries in self._awaited.items()
+            if entries[0].command is not PING_FRAME
+        )
+        return min(waiting, default=(0.0, 0, ""))[2]
 
     def _logged_in(self, pending: Pending, reply: Reply, now: float) -> None:
         refusal = pending.error
@@ -861,7 +865,7 @@ class Session:
         if isinstance(refusal, SubscriptionRejected):  # it names all that was stated; this is what the culprit wished
             names = ", ".join(sorted(topic.name for topic in join.topics))
             error = SubscriptionRejected(
-                f"subscribe {names}: {refusal.message} (code {refusal.code})",
+                f"subscribe {names}: {refusal.message}" + ("" if refusal.code is None else f" (code {refusal.code})"),
                 code=refusal.code,
                 message=refusal.message,
                 request=refusal.request,
@@ -1014,6 +1018,7 @@ class Session:
             self._unsure |= command.states - self._stated
         self._off_wire(command.drops)
         self._end_statement(pending, command)
+        self._release_early()
         self._settle_leaves()
         if self.step == "restating":
             self.doom = ConnectionLost(f"{self.name}: the exchange does not confirm subscriptions")
