@@ -216,6 +216,7 @@ class Client:
             `close` was called.
         """
         deadline = self._deadline(timeout)
+        self._check_process()
         with self._lock:
             connection = self._first(next(iter(self._endpoints)))
         self._tell_state()
@@ -232,7 +233,7 @@ class Client:
             Seconds to wait for the threads; a silent peer is cut off after one second.
         """
         deadline = Deadline(self._clock, CLOSE_LIMIT_S if timeout is None else self._deadline(timeout).remaining())
-        if os.getpid() != self._pid:
+        if self._foreign:
             return  # the connection is the parent's
         with self._lock:
             self._closed = True
@@ -266,6 +267,8 @@ class Client:
     @property
     def state(self) -> str:
         """ "idle", "connecting", "open", "reconnecting" or "closed": the worst of its connections."""
+        if self._foreign:
+            return CLOSED
         with self._lock:
             return self._state()
 
@@ -301,6 +304,7 @@ class Client:
 
     def _run(self, command: Command, timeout: float | None, endpoint: str) -> Pending:
         deadline = self._deadline(timeout)
+        self._check_process()
         with self._lock:
             connection = self._for_call(endpoint, command)
             pending = connection.submit(command, deadline)
@@ -437,6 +441,7 @@ class Client:
             forget=self._forget,
             ids=self._ids_of,
         )
+        self._check_process()
         with self._lock:
             placed = [part for where, there in by_endpoint.items() for part in self._place(where, there)]
             waits = [(connection, connection.want(subscription, frozenset(part), deadline)) for connection, part in placed]
@@ -464,6 +469,8 @@ class Client:
     def _leave(self, subscription: Subscription, topics: frozenset[Topic], timeout: float | None) -> None:
         """Take *topics* out of *subscription*, and wait for the exchange."""
         deadline = self._deadline(timeout)
+        if self._foreign:
+            return
         waits = self._drop(subscription, topics, deadline)
         for connection, pending in waits:
             connection.push(pending)
@@ -491,7 +498,7 @@ class Client:
             if not rest and subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
                 self._past.update(_totals(subscription))
-            if self._closed or os.getpid() != self._pid:
+            if self._closed:
                 return []
             return [
                 (connection, connection.unwant(subscription, topics, deadline))
@@ -547,10 +554,21 @@ class Client:
     def _ping_interval(self, dialect: Dialect) -> float:
         return self._options.ping_interval or dialect.heartbeat.interval_s
 
+    @property
+    def _foreign(self) -> bool:
+        """
+        Whether this is a child of the process that made the client: without its threads, and with its connections.
+
+        To be asked before `_lock` is taken: a thread that does not exist here may have held it at the moment of the fork.
+        """
+        return os.getpid() != self._pid
+
+    def _check_process(self) -> None:
+        if self._foreign:
+            raise ConnectionClosed(f"{self.name}: the process was forked since; make a client of your own in the child")
+
     def _check_usable(self) -> None:
         """Requires `_lock`."""
-        if os.getpid() != self._pid:
-            raise ConnectionClosed(f"{self.name}: the process was forked since; make a client of your own in the child")
         if self._closed:
             raise ConnectionClosed(f"{self.name}: closed; make another client")
 
@@ -601,6 +619,7 @@ class Client:
             on_state=self._tell_state,
         )
         pool.append(connection)
+        self._told(self._state())  # now, or it may be open before anybody hears that it was connecting
         connection.start()
         if len(pool) > 1:
             self._timer.schedule(self, self._clock.now() + LINGER_S)
@@ -678,13 +697,15 @@ class Client:
 
     def _tell_state(self) -> None:
         """With no lock held."""
-        if self._listener is None:
-            return
-        with self._lock:
-            state = self._state()
-            if state != self._told_state:
-                self._told_state = state
-                self._listener.tell(state)
+        if self._listener is not None:
+            with self._lock:
+                self._told(self._state())
+
+    def _told(self, state: str) -> None:
+        """Requires `_lock`. The listener hears of *state*, if it is news."""
+        if self._listener is not None and state != self._told_state:
+            self._told_state = state
+            self._listener.tell(state)
 
 
 def _totals(subscription: Subscription) -> dict[str, int]:

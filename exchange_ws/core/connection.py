@@ -86,10 +86,11 @@ class Connection:
         self._on_state = on_state
         self._write_limit = link.timeout
         self._lock = threading.Lock()  # dictionary work only: no I/O, no user code
-        self._changed = threading.Condition(self._lock)  # session.state changed, or _writing became False
+        self._changed = threading.Condition(self._lock)  # session.state changed, or nobody writes any more
         self._session = session  # guarded by _lock; its `routes` are read by the reader without
         self._control: deque[bytes] = deque(maxlen=PONGS)  # guarded by _lock: whole frames, before what the session says
-        self._writing = False  # guarded by _lock; True: one thread is draining the outbox
+        self._writing = 0  # guarded by _lock; the ident of the thread that is draining the outbox, 0 for none
+        self._torn = False  # the writer's; True: interrupted here, half a frame may be out, and what was taken is lost
         self._stuck_since = math.inf  # guarded by _lock; when the peer was first seen not to read
         self._transport: Transport | None = None  # set by the reader under _lock; a writer uses the one that it took there
         self._heard_ns = clock.time_ns()  # reader only: when bytes came last
@@ -237,18 +238,19 @@ class Connection:
 
         What the peer does not take stays with the transport, and the timer tries again.
         """
-        writing = False
         try:
             with self._lock:
                 if self._writing or self._transport is None:
                     return  # the present writer takes our frames too
-                writing = self._writing = True
+                self._writing = threading.get_ident()
             due = self._write_all()
-        except BaseException:  # Ctrl-C on a caller's thread: half a frame may be out, and what was taken is not to be had again
-            if writing:
-                with self._lock:
+        except BaseException:  # Ctrl-C, on a caller's thread
+            with self._lock:
+                if self._writing == threading.get_ident():
                     self._let_go()
-                    self._doom(ConnectionLost(f"{self.name}: a write was interrupted", sent=True))
+                    if self._torn:
+                        self._doom(ConnectionLost(f"{self.name}: a write was interrupted", sent=True))
+            self._timer.schedule(self, self._clock.now())  # it says what is left to say
             raise
         self._act()
         self._timer.schedule(self, due)
@@ -260,18 +262,22 @@ class Connection:
                 now = self._clock.now()
                 transport = self._transport
                 data = b""
+                self._torn = True
                 if transport is not None and not transport.unsent:
                     data = self._take_frames(now)
                 if transport is None or not (data or transport.unsent):
+                    self._torn = False
                     self._let_go()
                     self._stuck_since = math.inf
                     return self._session.tick(now) if self._session.has_outbox else math.inf
             error: OSError | None = None
             try:
-                if transport.write(data, 0.0):
-                    continue
+                done = transport.write(data, 0.0)
             except OSError as caught:
-                error = caught
+                done, error = False, caught
+            self._torn = False
+            if done:
+                continue
             with self._lock:
                 if transport is not self._transport:
                     # Its reader has given it up. Another one may stand already, and who wanted to write to that left it to us.
@@ -289,7 +295,7 @@ class Connection:
 
     def _let_go(self) -> None:
         """Requires `_lock`. Somebody else may write."""
-        self._writing = False
+        self._writing = 0
         self._changed.notify_all()
 
     def _take_frames(self, now: float) -> bytes:

@@ -538,8 +538,7 @@ class Session:
     def _unlink(self, error: ExchangeError) -> None:
         """Forget what only the lost link knew."""
         self._linked = False
-        self._ping = None
-        self._urgent.clear()
+        heartbeat, self._ping = self._ping, None
         self._awaited.clear()
         self._tombstones.clear()
         joins = {id(join.pending) for join in self._joins} | {id(pending) for _, pending in self._leaves}
@@ -547,10 +546,11 @@ class Session:
             command = pending.command
             if id(pending) in joins or command is None:
                 continue
-            if pending.sent_at is not None or command.kind in (PING, LOGIN):
+            if pending.sent_at is not None or pending is heartbeat or command.kind == LOGIN:
                 self._settle(pending, error=self._loss_of(pending, error))
             elif not command.replay and self.state != CONNECTING:
                 self._settle(pending, error=self._loss_of(pending, error))
+        self._urgent = deque(pending for pending in self._urgent if not pending.settled)
         self._calls = deque(pending for pending in self._calls if not pending.settled)
         for known in (self._stated, self._unsure, self._dirty):
             known.clear()
