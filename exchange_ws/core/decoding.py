@@ -6,18 +6,16 @@ No threads, no clock: its subscription's lock guards it. It runs on the consumer
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from exchange_ws.core import dialect as languages
 from exchange_ws.core.dialect import Dialect, Reading
 from exchange_ws.core.messages import Topic, Update
 from exchange_ws.events import Event, Gap, Numbers
 
 __all__ = ["Decoder"]
 
-REMEMBERED = 256  # ids a symbol; a replay has at most 100 trades, all of them among the last that were delivered
+REMEMBERED = 256  # ids a symbol, at least; a replay has at most 100 trades, all of them among the last that were delivered
 
 
 class Replay:
@@ -27,44 +25,41 @@ class Replay:
     `owed` counts statements without their replay. It is -1 while a replay has come before the reply to its statement.
     """
 
-    __slots__ = ("begun", "ids", "order", "owed")
+    __slots__ = ("begun", "former", "ids", "owed")
 
     def __init__(self) -> None:
         self.begun = False
         self.owed = 0
+        # The latest ids, and those before them: to forget a whole set at a time costs nothing for each trade.
         self.ids: set[Any] = set()
-        self.order: deque[Any] = deque()
+        self.former: set[Any] = set()
 
-    def take(self, events: Sequence[Any]) -> tuple[list[Any], bool, bool]:
+    def take(self, events: Sequence[Any]) -> tuple[Sequence[Any], bool, bool]:
         """Events not seen yet; whether these were a replay; whether it reaches back to something seen."""
-        new = [event for event in events if event.id not in self.ids]
+        came = [event.id for event in events]
+        new = events
+        if not (self.ids.isdisjoint(came) and self.former.isdisjoint(came)):
+            new = [event for event in events if event.id not in self.ids and event.id not in self.former]
         overlaps = len(new) < len(events)
         replayed = overlaps or self.owed > 0 or not self.begun
         if replayed:
             self.owed -= 1
-        self.begun = True
-        for event in new:
-            event.snapshot = replayed
-            self.ids.add(event.id)
-            self.order.append(event.id)
-        while len(self.order) > REMEMBERED:
-            self.ids.discard(self.order.popleft())
+            self.begun = True
+            for event in new:
+                event.snapshot = True
+        self.ids.update(came)
+        if len(self.ids) >= REMEMBERED:
+            self.former, self.ids = self.ids, set()
         return new, replayed, overlaps
 
 
 class Decoder:
-    """
-    Parameters
-    ----------
-    raw
-        Give the vendor's JSON, whole messages as parsed, instead of events.
-    """
+    """Reads for one subscription."""
 
-    def __init__(self, dialect: Dialect, topics: Iterable[Topic], numbers: Numbers, raw: bool) -> None:
+    def __init__(self, dialect: Dialect, topics: Iterable[Topic], numbers: Numbers) -> None:
         self._decode = dialect.decode
         self._interpret = dialect.interpret
         self._reading = Reading(received=0.0, numbers=numbers, topics={})
-        self._raw = raw
         self._symbols: frozenset[str | None] | None = None
         self._replaying = False
         self._replays: dict[bytes, Replay] = {}
@@ -89,8 +84,6 @@ class Decoder:
         ValueError, TypeError, LookupError, ArithmeticError
             What an exchange sends that its documentation does not have.
         """
-        if self._raw:
-            return (languages.parse(message),)
         update = self._decode(message)
         if update.__class__ is not Update:
             return ()
@@ -101,8 +94,6 @@ class Decoder:
 
     def peek(self, message: bytes, received_ns: int) -> Any:
         """The newest event of *message*, remembering nothing; None if there is none."""
-        if self._raw:
-            return languages.parse(message)
         update = self._decode(message)
         events = self._events(update, received_ns) if isinstance(update, Update) else ()
         return events[-1] if events else None
@@ -127,7 +118,7 @@ class Decoder:
         """Messages may be missing here; a replay that reaches back to what was told proves that none is."""
         for replay in self._replays.values():
             replay.owed = 0
-        told = {key for key, replay in self._replays.items() if replay.order}
+        told = {key for key, replay in self._replays.items() if replay.begun}
         if told:
             self._watched, self._unproven = gap, told
 
@@ -143,7 +134,9 @@ class Decoder:
         topic = self._reading.topics.get(key) or self._reading.topics.get(update.wildcard or b"")
         if topic is None or not topic.replays:
             return events
-        replay = self._replays.setdefault(key, Replay())
+        replay = self._replays.get(key)
+        if replay is None:
+            replay = self._replays[key] = Replay()
         new, replayed, overlaps = replay.take(events)
         if replayed and key in self._unproven:
             if overlaps:

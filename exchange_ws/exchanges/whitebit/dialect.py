@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Callable
 
 from exchange_ws.core.dialect import Dialect, Reading, dump, parse
@@ -83,6 +84,9 @@ WILDCARDS = {label: f"{label}_update*".encode() for label in ("trades", "bookTic
 MARKET_AT = {"lastprice": 0, "market": 0, "marketToday": 0, "trades": 0, "depth": 2}
 #: Where each row names its market, in channels whose params are rows.
 ROW_MARKET_AT = {"bookTicker": 2, "premiumIndex": 0, "ADLQuantile": 0}
+
+#: By the method of an update: its label, where its params name the market (None: not at one place), its key of all markets.
+UPDATES = {f"{label}_update": (label, MARKET_AT.get(label), WILDCARDS.get(label)) for label in CHANNELS}
 
 #: Candle intervals of a day and more, seconds [Kline].
 LONG_CANDLES = (86400, 172800, 259200, 604800, 2592000)
@@ -173,8 +177,7 @@ def decode(message: bytes) -> Message:
 
 
 def _update(method: str, params: Any) -> Update:
-    label = method[: -len("_update")]
-    at = MARKET_AT.get(label)
+    label, at, wildcard = UPDATES.get(method) or (method[: -len("_update")], None, None)
     keys: tuple[bytes, ...] = ()
     if isinstance(params, list):
         if at is not None:
@@ -184,7 +187,7 @@ def _update(method: str, params: Any) -> Update:
             at = ROW_MARKET_AT[label]
             markets = dict.fromkeys(row[at] for row in _rows(params) if len(row) > at and isinstance(row[at], str))
             keys = tuple(_key(label, market) for market in markets)
-    return Update(keys or (method.encode(),), label, params, WILDCARDS.get(label))
+    return Update(keys or (method.encode(),), label, params, wildcard)
 
 
 def _rows(params: list[Any]) -> list[list[Any]]:
@@ -404,8 +407,7 @@ def _time(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _trade_id(trade: Any) -> Any:
-    return trade["id"]
+_trade_id = itemgetter("id")
 
 
 def _trades(update: Update, reading: Reading) -> list[Event]:
@@ -466,7 +468,15 @@ def _ticker(update: Update, reading: Reading) -> list[Event]:
 
 
 def _levels(side: Any, numbers: Numbers) -> tuple[tuple[Number, Number], ...]:
-    return tuple([(_number(price, numbers), _number(size, numbers)) for price, size in side or ()])
+    # hot path
+    return tuple(
+        [
+            (numbers(price), numbers(size))
+            if type(price) is str and type(size) is str
+            else (_number(price, numbers), _number(size, numbers))
+            for price, size in side or ()
+        ]
+    )
 
 
 def _book(update: Update, reading: Reading) -> list[Event]:
