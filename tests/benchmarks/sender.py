@@ -4,7 +4,7 @@ The exchange's side of the benchmarks: a process that says one stream, as fast a
     python sender.py STREAM MESSAGES
 
 It prints its port, makes the WebSocket handshake, answers one subscribe with success, sends MESSAGES pushes built beforehand
-and a close frame, and ends when the client has gone. A plain socket and blocks of 256 KiB, so that it is never what is measured.
+and a close frame, and ends when the client has gone. A plain socket and blocks of 256 KiB: it is never what is measured.
 """
 
 from __future__ import annotations
