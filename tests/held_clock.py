@@ -35,7 +35,8 @@ class HeldClock:
         woken = condition.wait(LIMIT_S)
         with self._changed:
             self._waiters.remove(condition)
-            return woken and self._now < end
+            assert woken, "nobody ended this wait"
+            return self._now < end
 
     def until_waited(self, waits: int) -> None:
         """Wait until there were so many waits, and one of them goes on."""

@@ -103,12 +103,12 @@ class Subscription:
         self._ids = ids
         self._ready = threading.Condition(threading.Lock())  # guards the fields up to the next comment
         # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
-        # under _ready. Consumers pop under _consuming; a reader that drops takes that too.
+        # under _ready. Consumers pop under _consuming; a reader that drops or marks takes that too.
         self._buffer: deque[tuple[int, Any]] = deque()
         self._slots: dict[Any, Slot] = {}  # LATEST: the last slot of each topic
         self._newest: tuple[int, bytes] | None = None
         self._parked = 0  # consumers that wait
-        self._blocked = False  # a reader waits for room
+        self._blocked = 0  # readers that wait for room
         self._ended = False
         self._error: ExchangeError | None = None
         self._down: dict[object, Gap] = {}  # connections that are lost or not whole again, with their open gaps
@@ -125,6 +125,7 @@ class Subscription:
         self._decoder = Decoder(dialect, topics, numbers)
         self._decoded: deque[Any] = deque()
         self._head: deque[Gap | Stated] = deque()  # markers that an overflow pushed out of the buffer: they stand before it
+        self._markers = 0  # in the buffer: its limit is one of messages
         self._gap: Gap | None = None  # for the next event to carry
         self._taken = 0
         self._malformed = 0
@@ -205,6 +206,7 @@ class Subscription:
             try:
                 events.append(self._take())
             except LookupError:
+                self._park(0.0)  # who waits for room is told that there is some
                 break
         return events
 
@@ -225,6 +227,10 @@ class Subscription:
                 events.append(self.get(deadline.remaining()))
             except (UpdateTimeout, SubscriptionClosed):
                 break
+            except ExchangeError:
+                if not events:
+                    raise
+                break  # what was read must not be lost; the next call raises it
         return events
 
     def to_dataframe(self, n: int | None = None, seconds: float | None = None) -> pandas.DataFrame:
@@ -270,10 +276,9 @@ class Subscription:
         with self._ready:
             if self._caller is not None:
                 raise UsageError(f"{self.name}: has a callback already; make another subscription for another one")
-            self._caller = threading.Thread(
-                target=self._deliver, args=(callback,), name=f"exchange-ws call {self.name}", daemon=True
-            )
-        self._caller.start()
+            caller = threading.Thread(target=self._deliver, args=(callback,), name=f"exchange-ws call {self.name}", daemon=True)
+            caller.start()  # before it can be found: who finds it joins it
+            self._caller = caller
 
     def fileno(self) -> int:
         """A descriptor that is readable while events wait, or the end does: for `select`, Tk, Qt and other event loops."""
@@ -282,7 +287,7 @@ class Subscription:
         with self._ready:
             if self._signal is None:
                 self._signal = Waker()
-                if self._buffer or self._decoded or self._ended:
+                if not self._quiet():
                     self._signal.wake()
             return self._signal.fileno()
 
@@ -297,7 +302,8 @@ class Subscription:
         """
         checked_timeout("timeout", timeout)
         self._leave(self, frozenset(self._topics), timeout)
-        caller = self._caller
+        with self._ready:
+            caller = self._caller
         if caller is not None and caller is not threading.current_thread():
             caller.join(JOIN_LIMIT_S if timeout is None else timeout)
 
@@ -323,7 +329,7 @@ class Subscription:
 
     def qsize(self) -> int:
         """Messages that wait to be read, and events of a message that was read in part."""
-        return len(self._buffer) + len(self._decoded)
+        return max(0, len(self._buffer) - self._markers) + len(self._decoded)
 
     @property
     def dropped(self) -> int:
@@ -374,7 +380,8 @@ class Subscription:
             if self._ended:
                 return
             self._resume(source, received_ns)
-            self._buffer.append((received_ns, Stated(topics)))
+            with self._consuming:
+                self._mark(Stated(topics), received_ns)
 
     def joined_late(self, received_ns: int) -> None:
         """The snapshot with which the stream began went to others, and the exchange does not repeat it."""
@@ -383,7 +390,8 @@ class Subscription:
                 now = received_ns / 1e9
                 gap = Gap("joined late", now, now)
                 self._keep_gap(gap)
-                self._buffer.append((received_ns, gap))
+                with self._consuming:
+                    self._mark(gap, received_ns)
                 self._announce()
 
     def lost(self, source: object, since_ns: int) -> None:
@@ -391,13 +399,16 @@ class Subscription:
         with self._ready:
             if self._ended:
                 return
-            gap = self._down.get(source)
-            if gap is None:
-                self._down[source] = gap = Gap("reconnect", since_ns / 1e9)
-                self._keep_gap(gap)
-            elif source in self._placed:  # lost again before it was whole; what came between stands before this
-                gap.until = None
+            former = self._down.get(source)
+            if former is not None:
+                if source not in self._placed:
+                    return
+                # Lost again before it was whole. What came between stands before another gap, which may be repaired or not by
+                # what comes after it.
+                former.until = since_ns / 1e9
                 self._placed.discard(source)
+            self._down[source] = gap = Gap("reconnect", since_ns / 1e9)
+            self._keep_gap(gap)
 
     def restored(self, source: object, now_ns: int) -> None:
         """All topics of *source* are confirmed again."""
@@ -435,8 +446,9 @@ class Subscription:
 
     def join(self, timeout: float) -> None:
         """Let the thread of `call` end after the event that it is at, and wait for it, unless this is it."""
-        self._stopped = True
-        caller = self._caller
+        with self._ready:
+            self._stopped = True
+            caller = self._caller
         if caller is not None and caller is not threading.current_thread():
             caller.join(timeout)
 
@@ -487,12 +499,26 @@ class Subscription:
         if gap is not None and source not in self._placed:
             self._placed.add(source)
             gap.until = now_ns / 1e9
-            self._buffer.append((now_ns, gap))
+            with self._consuming:
+                self._mark(gap, now_ns)
+
+    def _mark(self, marker: Gap | Stated, now_ns: int) -> None:
+        """Requires `_ready` and `_consuming`. This stands after all that has come, and before all that will."""
+        self._slots.clear()  # LATEST: else what comes next could take a place before it
+        self._markers += 1
+        self._buffer.append((now_ns, marker))
+
+    def _room(self) -> int:
+        """Requires `_consuming`. How many messages fit into the buffer."""
+        return max(0, self._limit - len(self._buffer) + self._markers)
 
     def _conflate(self, messages: list[bytes], received_ns: int) -> None:
         """Requires `_ready`. LATEST: one slot a topic; who comes too late for its slot begins a new one."""
         for message in messages:
-            key = self._route(message) or self._decoder.keys_of(message)
+            key: Any = self._route(message)
+            if key is None:
+                keys = self._decoder.keys_of(message)
+                key = keys[0] if len(keys) == 1 else keys
             with self._consuming:  # or the consumer could take the slot between our look and our change
                 slot = self._slots.get(key)
                 if slot is None or slot.message is None:
@@ -503,40 +529,47 @@ class Subscription:
                 slot.message, slot.received_ns = message, received_ns
 
     def _overflowing(self, messages: list[bytes], received_ns: int) -> float:
-        """Requires `_ready`. The buffer cannot take all of *messages*."""
+        """Requires `_ready`. The buffer cannot take all of *messages*, or so it seems while there are markers in it."""
         if self._overflow == BLOCK:
             return self._wait_for_room(messages, received_ns)
-        room = max(0, self._limit - len(self._buffer))
-        if self._overflow == DROP_OLDEST:
-            with self._consuming:
+        with self._consuming:  # no consumer takes what we look at: the gap has to stand exactly where the dropped ones did
+            room = self._room()
+            if len(messages) <= room:
+                self._buffer.extend(zip(repeat(received_ns), messages))
+                return 0.0
+            if self._overflow == DROP_OLDEST:
                 self._drop_oldest(messages, received_ns)
-            self._warn()
-            return 0.0
-        self._buffer.extend(zip(repeat(received_ns), messages[:room]))
-        over = len(messages) - room
-        if self._overflow == RAISE:
-            self._too_slow(over, received_ns)
-            return 0.0
-        last = self._buffer[-1][1] if self._buffer else None
-        known = last if last is self._open_gap else None
-        self._open_gap = self._count_drop(over, received_ns, known, received_ns)
-        if known is None:
-            self._buffer.append((received_ns, self._open_gap))
+            else:
+                self._buffer.extend(zip(repeat(received_ns), messages[:room]))
+                over = len(messages) - room
+                if self._overflow == RAISE:
+                    self._too_slow(over, received_ns)
+                    return 0.0
+                self._drop_newest(over, received_ns)
         self._warn()
         return 0.0
 
+    def _drop_newest(self, dropped: int, received_ns: int) -> None:
+        """Requires `_ready` and `_consuming`."""
+        last = self._buffer[-1][1] if self._buffer else None
+        known = last if last is self._open_gap else None
+        self._open_gap = self._count_drop(dropped, received_ns, known, received_ns)
+        if known is None:
+            self._mark(self._open_gap, received_ns)
+
     def _drop_oldest(self, messages: list[bytes], received_ns: int) -> None:
-        """Requires `_ready` and `_consuming`: the gap must stand exactly where the dropped ones were."""
+        """Requires `_ready` and `_consuming`."""
         buffer = self._buffer
         dropped, since_ns = 0, received_ns
         keep = max(0, self._limit - len(messages))
-        while len(buffer) > keep:
+        while buffer and (not keep or len(buffer) - self._markers > keep):
             item_ns, payload = buffer.popleft()
             if isinstance(payload, bytes):
                 if not dropped:
                     since_ns = item_ns
                 dropped += 1
             else:
+                self._markers -= 1
                 self._head.append(payload)
         if len(messages) > self._limit:
             dropped += len(messages) - self._limit
@@ -559,7 +592,7 @@ class Subscription:
         return gap
 
     def _too_slow(self, dropped: int, now_ns: int) -> None:
-        """Requires `_ready`."""
+        """Requires `_ready` and `_consuming`."""
         self._dropped += dropped
         oldest_ns = self._buffer[0][0] if self._buffer else now_ns
         age = max(0.0, (now_ns - oldest_ns) / 1e9)
@@ -571,20 +604,22 @@ class Subscription:
         began = self._clock.now()
         deadline = Deadline(self._clock, self._block_limit)
         put = 0
+        self._blocked += 1  # before the look at the room: a consumer that takes something after it sees this, and tells us
         while not self._ended:
-            room = max(0, self._limit - len(self._buffer))
-            self._buffer.extend(zip(repeat(received_ns), messages[put : put + room]))
+            with self._consuming:
+                room = self._room()
+                self._buffer.extend(zip(repeat(received_ns), messages[put : put + room]))
             put = min(len(messages), put + room)
             self._announce()
             if put == len(messages):
                 break
             remaining = deadline.remaining()
             if remaining == 0.0:
-                self._too_slow(len(messages) - put, self._clock.time_ns())
+                with self._consuming:
+                    self._too_slow(len(messages) - put, self._clock.time_ns())
                 break
-            self._blocked = True
             self._clock.wait(self._ready, remaining)
-        self._blocked = False
+        self._blocked -= 1
         return self._clock.now() - began
 
     def _warn(self) -> None:
@@ -614,6 +649,7 @@ class Subscription:
                     if isinstance(payload, Slot):
                         self._unwrap(payload)
                     else:
+                        self._markers -= 1
                         self._meet(payload)
                     continue
                 self._taken += 1
@@ -636,10 +672,14 @@ class Subscription:
                 self._quiet()
         return item
 
-    def _quiet(self) -> None:
-        """Requires `_ready`. The descriptor of `fileno` is readable while something waits, or when all is over."""
-        if self._signal is not None and not (self._buffer or self._head or self._decoded or self._ended):
+    def _quiet(self) -> bool:
+        """Requires `_ready`. Whether nothing waits, nor all is over; then the descriptor of `fileno` is not readable."""
+        with self._consuming:  # or another consumer could be just between taking a message and having its events
+            if self._buffer or self._head or self._decoded or self._ended:
+                return False
+        if self._signal is not None:
             self._signal.clear()
+        return True
 
     def _complete(self, events: Sequence[Any]) -> None:
         """Requires `_consuming`. Give *events* what they have to carry, and sample their lag."""
@@ -679,9 +719,10 @@ class Subscription:
         with self._ready:
             self._parked += 1
             try:
-                if self._buffer or self._head or self._decoded or self._ended:
+                if not self._quiet():
                     return True
-                self._quiet()
+                if self._blocked:  # what was taken last may have been no event, and told nobody
+                    self._ready.notify_all()
                 if timeout == 0.0:
                     return False
                 return self._clock.wait(self._ready, timeout) or bool(self._buffer or self._ended)
@@ -690,7 +731,8 @@ class Subscription:
 
     def _raise_error(self) -> None:
         if self._error is not None:
-            raise self._error
+            # The same error each time, so without the traces of the former ones.
+            raise self._error.with_traceback(None) from self._error.__cause__
 
     def _deliver(self, callback: Callable[[Any], object]) -> None:
         """The thread of `call`."""
@@ -741,5 +783,7 @@ class Listener:
 
 def _both(first: Gap, second: Gap) -> Gap:
     """Two gaps with nothing between, as one for the event that follows."""
+    since = min(first.since, second.since)
+    until = None if first.until is None or second.until is None else max(first.until, second.until)
     dropped = None if first.dropped is None or second.dropped is None else first.dropped + second.dropped
-    return Gap(first.reason, first.since, second.until, dropped, first.repaired and second.repaired)
+    return Gap(first.reason, since, until, dropped, first.repaired and second.repaired)

@@ -1,0 +1,1456 @@
+"""What a consumer sees: each event once and in order, what is missing told where it is missing, and no wait without end."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from counting_language import COUNTING, push, rows, topic, unroutable
+from held_clock import LIMIT_S, Aside, HeldClock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exchange_ws.clock import SystemClock
+from exchange_ws.core.subscription import (
+    BLOCK,
+    DROP_NEWEST,
+    DROP_OLDEST,
+    GAPS_KEPT,
+    LAG_EVERY,
+    LATEST,
+    OVERFLOWS,
+    RAISE,
+    WARN_EVERY_S,
+    Listener,
+    Subscription,
+)
+from exchange_ws.errors import (
+    ConnectFailed,
+    ConsumerTooSlow,
+    RequestTimeout,
+    SubscriptionClosed,
+    UpdateTimeout,
+    UsageError,
+)
+from exchange_ws.events import Gap, Trade
+
+#: A connection, as a subscription knows it: by identity.
+SOURCE, ANOTHER = "one connection", "another connection"
+SECOND = 1_000_000_000
+
+
+class Exchange:
+    """The rest of the client, for subscriptions to leave."""
+
+    def __init__(self) -> None:
+        self.left: list[tuple[frozenset[Any], float | None]] = []
+        self.forgotten: list[Subscription] = []
+        self.refusal: Exception | None = None
+
+    def leave(self, subscription: Subscription, topics: frozenset[Any], timeout: float | None) -> None:
+        self.left.append((topics, timeout))
+        subscription.finish()
+        if self.refusal is not None:
+            raise self.refusal
+
+    def forget(self, subscription: Subscription) -> None:
+        self.forgotten.append(subscription)
+
+
+def made(*names: str, clock: Any = None, exchange: Exchange | None = None, **options: Any) -> Subscription:
+    """A subscription to these topics, "tape A" if none is named."""
+    exchange = exchange or Exchange()
+    usual = {
+        "queue_size": 1000,
+        "overflow": DROP_OLDEST,
+        "gaps": False,
+        "raw": False,
+        "numbers": Decimal,
+        "block_limit": LIMIT_S,
+        "leave": exchange.leave,
+        "forget": exchange.forget,
+    }
+    topics = [topic(name) for name in names or ("tape A",)]
+    return Subscription("test", topics, COUNTING, clock=clock or SystemClock(), **{**usual, **options})
+
+
+def put(subscription: Subscription, *numbers: int, name: str = "tape A", source: str = SOURCE, at: int = SECOND) -> float:
+    """What one read of a connection gives: one message for each number."""
+    return subscription.put(source, [push(name, number) for number in numbers], at)
+
+
+def drained(subscription: Subscription) -> list[Any]:
+    """All that is there."""
+    items = []
+    while True:
+        try:
+            items.append(subscription.get_nowait())
+        except (UpdateTimeout, SubscriptionClosed):
+            return items
+
+
+def ids(events: list[Any]) -> list[Any]:
+    return [event.id for event in events]
+
+
+def seen(item: Any) -> Any:
+    """An item as it is at this moment: a gap's number, or an event's id and the number that is missing before it."""
+    if isinstance(item, Gap):
+        return Gap, item.dropped
+    return item.id, item.gap.dropped if item.gap else 0
+
+
+# Iterating -------------------------------------------------------------------------------------------------------------------
+
+
+def test_in_order():
+    """Events come in the order in which they were received, and the loop ends with the subscription."""
+    subscription = made("tape A", "tape B")
+    put(subscription, 1, 2)
+    put(subscription, 3, name="tape B")
+    subscription.put(SOURCE, [push("tape A", 4, 5)], SECOND)
+    subscription.finish()
+    assert [("A", 1), ("A", 2), ("B", 3), ("A", 4), ("A", 5)] == [(event.symbol, event.id) for event in subscription]
+
+
+def test_event():
+    """An event says when its bytes were received, and has its numbers as they were asked for."""
+    subscription = made(numbers=float)
+    put(subscription, 7, at=1_500_000_000)
+    event = subscription.get_nowait()
+    assert (1.5, 7.0, float, None) == (event.received, event.price, type(event.price), event.gap)
+
+
+def test_break_and_resume():
+    """A loop that is left and begun again goes on where it was, in the middle of a message too."""
+    subscription = made()
+    subscription.put(SOURCE, [push("tape A", 1, 2, 3), push("tape A", 4)], SECOND)
+    subscription.finish()
+    found = []
+    for event in subscription:
+        found.append(event.id)
+        break
+    found.append(next(subscription).id)
+    found += ids(list(subscription))
+    assert [1, 2, 3, 4] == found
+
+
+def test_next():
+    """`next` is one step of the loop: the event, then StopIteration, every time."""
+    subscription = made()
+    put(subscription, 1)
+    subscription.finish()
+    assert (1, "end", "end") == (next(subscription).id, next(subscription, "end"), next(subscription, "end"))
+
+
+@pytest.mark.parametrize("end", ["finish", "close"])
+def test_end_wakes_a_loop(end):
+    """A loop that waits ends when the subscription does."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    loop = Aside(list, subscription)
+    clock.until_waited(1)
+    getattr(subscription, end)()
+    assert [] == loop.result()
+
+
+def test_put_wakes_a_loop():
+    """A loop that waits has an event as soon as it comes."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    step = Aside(next, subscription)
+    clock.until_waited(1)
+    put(subscription, 1)
+    assert 1 == step.result().id
+
+
+def test_close_in_the_loop():
+    """The body of a loop may close its subscription: what was received still comes, then the loop ends."""
+    subscription = made()
+    put(subscription, 1, 2, 3)
+    found = []
+    for event in subscription:
+        subscription.close()
+        put(subscription, 4)
+        found.append(event.id)
+    assert [1, 2, 3] == found
+
+
+def test_nothing_after_the_end():
+    """What comes after the end is not taken: no event, no gap, no marker."""
+    subscription = made(gaps=True)
+    subscription.finish()
+    put(subscription, 1)
+    subscription.stated(SOURCE, subscription.wanted, SECOND)
+    subscription.joined_late(SECOND)
+    subscription.lost(SOURCE, SECOND)
+    subscription.restored(SOURCE, SECOND)
+    assert ([], [], 0, None) == (list(subscription), subscription.gaps, subscription.qsize(), subscription.latest)
+
+
+def test_error_ends():
+    """What ended a subscription is raised after the last event, by each way of reading, every time."""
+    subscription = made()
+    put(subscription, 1)
+    error = ConnectFailed("given up")
+    subscription.end(error)
+    found = [subscription.get_nowait().id]
+    ways = [subscription.get, subscription.get_nowait, subscription.get_many, subscription.__next__]
+    ways += [lambda: subscription.collect(1), lambda: list(subscription)]
+    for way in ways:
+        with pytest.raises(ConnectFailed, match="given up") as caught:
+            way()
+        found.append(caught.value)
+    assert [1, *[error] * len(ways), error] == [*found, subscription.error]
+
+
+def test_error_does_not_grow():
+    """Raised again and again, an error has the trace of this time only, and the cause that it came with."""
+    subscription = made()
+    error = ConnectFailed("given up")
+    error.__cause__ = OSError("no route")
+    subscription.end(error)
+    traces = []
+    for _ in range(3):
+        with pytest.raises(ConnectFailed) as caught:
+            subscription.get()
+        traces.append(len(traceback.extract_tb(caught.value.__traceback__)))
+    assert (1, True, "no route") == (len(set(traces)), error.__suppress_context__, str(error.__cause__))
+
+
+def test_end_forgets():
+    """What ends by itself tells the client, which takes its topics off the wire; `finish` need not."""
+    exchange = Exchange()
+    ended, finished = made(exchange=exchange), made(exchange=exchange)
+    ended.end(ConnectFailed("given up"))
+    finished.finish()
+    assert ([ended], True, True) == (exchange.forgotten, ended.closed, finished.closed)
+
+
+def test_consumers_share():
+    """Several threads in loops over one subscription have each event once; each of them has its own in order."""
+    subscription = made(queue_size=10_000)
+    loops = [Aside(list, subscription) for _ in range(4)]
+    number = 0
+    for size in [1, 3, 2, 5] * 100:
+        subscription.put(SOURCE, [push("tape A", *range(at, at + 2)) for at in range(number, number + 2 * size, 2)], SECOND)
+        number += 2 * size
+    subscription.finish()
+    shares = [ids(loop.result()) for loop in loops]
+    assert ([sorted(share) for share in shares], [*range(number)]) == (shares, sorted(sum(shares, [])))
+
+
+def test_consumer_is_told_what_another_left():
+    """Whoever begins to wait while another one is reading a message gets the events of it that are left."""
+    reading, go = threading.Event(), threading.Event()
+    another: list[Aside] = []
+
+    def numbers(text: str) -> str:
+        reading.set()
+        assert go.wait(LIMIT_S)
+        return text
+
+    class Between(HeldClock):
+        """Its time is asked for when nothing was there, before the wait."""
+
+        asked = 0
+
+        def now(self) -> float:
+            self.asked += waiting.is_set()
+            if self.asked == 2 and not another:  # the first time was for the deadline
+                another.append(Aside(subscription.get))
+                subscription.put(SOURCE, [push("tape A", 1, 2)], SECOND)
+                assert reading.wait(LIMIT_S)
+                waits.set()
+            return super().now()
+
+        def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
+            if waits.is_set():
+                go.set()
+            return super().wait(condition, timeout)
+
+    class Asked:
+        """A lock that lets the other consumer go on when this one asks for it."""
+
+        def __init__(self, lock: Any) -> None:
+            self._lock = lock
+
+        def __enter__(self) -> None:
+            if waits.is_set():
+                go.set()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    waiting, waits = threading.Event(), threading.Event()
+    subscription = made(clock=Between(), numbers=numbers)
+    subscription._consuming = Asked(subscription._consuming)
+    with pytest.raises(UpdateTimeout):
+        subscription.get_nowait()
+    waiting.set()
+    found = [subscription.get(LIMIT_S / 4).id, another[0].result().id]
+    assert [1, 2] == sorted(found)
+
+
+KEYBOARD_INTERRUPT = """
+import os, signal, threading
+from counting_language import push
+from exchange_ws.clock import SystemClock
+from test_subscription import made, put
+
+class Clock(SystemClock):
+    def wait(self, condition, timeout):
+        interrupter.start()  # and its signal comes while this thread waits, or just before
+        return super().wait(condition, timeout)
+
+subscription = made(clock=Clock())
+for way in (subscription.get, lambda: subscription.get(60.0), lambda: list(subscription), subscription.collect_two):
+    interrupter = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
+    try:
+        way()
+    except KeyboardInterrupt:
+        interrupter.join()
+        print("interrupted")
+put(subscription, 1)
+print(subscription.get(60.0).id, threading.active_count())
+""".replace("subscription.collect_two", "lambda: subscription.collect(2)")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="os.kill sends no SIGINT to oneself there")
+def test_ctrl_c():
+    """Ctrl-C ends every blocked way of reading at once, and the subscription can be read on."""
+    here = Path(__file__).parent
+    paths = os.pathsep.join(map(str, [here.parent.parent, here.parent, here]))
+    done = subprocess.run(
+        [sys.executable, "-c", KEYBOARD_INTERRUPT],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=3 * LIMIT_S,
+    )
+    assert ("interrupted\n" * 4 + "1 1\n", "") == (done.stdout, done.stderr)
+
+
+# get, get_nowait, get_many, collect ------------------------------------------------------------------------------------------
+
+
+def test_get_times_out():
+    """After `timeout` seconds, and not before, `get` gives up; who catches `queue.Empty` or `TimeoutError` catches it."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    waiting = Aside(subscription.get, 2.0)
+    clock.until_waited(1)
+    clock.move(101.5)
+    clock.until_waited(2)
+    early = waiting.done
+    clock.move(102.0)
+    with pytest.raises(UpdateTimeout, match="test: no update within 2.0 s") as caught:
+        waiting.result()
+    assert (False, True, True) == (early, isinstance(caught.value, queue.Empty), isinstance(caught.value, TimeoutError))
+
+
+def test_get_in_time():
+    """What comes during the wait is returned, however long is left."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    waiting = Aside(subscription.get, 2.0)
+    clock.until_waited(1)
+    put(subscription, 1)
+    assert 1 == waiting.result().id
+
+
+def test_get_after_the_end():
+    """After the end `get` has what was received, then `SubscriptionClosed`, every time."""
+    subscription = made()
+    put(subscription, 1)
+    subscription.finish()
+    found = [subscription.get().id]
+    for way in (subscription.get, subscription.get_nowait, subscription.get_many):
+        with pytest.raises(SubscriptionClosed):
+            way()
+    assert [1] == found
+
+
+def test_get_wakes_at_the_end():
+    """A `get` that waits ends when the subscription does."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    waiting = Aside(subscription.get)
+    clock.until_waited(1)
+    subscription.finish()
+    with pytest.raises(SubscriptionClosed):
+        waiting.result()
+
+
+def test_get_nowait():
+    """`get_nowait` waits for nothing."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    with pytest.raises(UpdateTimeout):
+        subscription.get_nowait()
+    put(subscription, 1)
+    assert (1, 0) == (subscription.get_nowait().id, clock.waits)
+
+
+def test_get_many():
+    """All that is there, at most `limit`, in the middle of a message too."""
+    subscription = made()
+    subscription.put(SOURCE, [push("tape A", 1, 2), push("tape A", 3, 4), push("tape A", 5)], SECOND)
+    assert ([1], [2, 3], [4, 5]) == tuple(ids(subscription.get_many(limit)) for limit in (1, 2, None))
+
+
+def test_get_many_waits_for_one():
+    """Without any event it waits for the first, and gives up like `get`."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    waiting = Aside(subscription.get_many)
+    clock.until_waited(1)
+    put(subscription, 1)
+    first = ids(waiting.result())
+    with pytest.raises(UpdateTimeout):
+        subscription.get_many(timeout=0.0)
+    assert [1] == first
+
+
+def test_get_many_before_an_error():
+    """What was received before the end is given; the error is raised by the next call."""
+    subscription = made()
+    put(subscription, 1, 2)
+    subscription.end(ConnectFailed("given up"))
+    found = ids(subscription.get_many())
+    with pytest.raises(ConnectFailed):
+        subscription.get_many()
+    assert [1, 2] == found
+
+
+def test_collect_n():
+    """So many events, and the rest stays."""
+    subscription = made()
+    put(subscription, 1, 2, 3)
+    assert ([], [1, 2], [3]) == (subscription.collect(0), ids(subscription.collect(2)), ids(drained(subscription)))
+
+
+def test_collect_seconds():
+    """What comes within so many seconds: of one deadline for all, not one for each event."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    put(subscription, 1)
+    collecting = Aside(subscription.collect, None, 2.0)
+    clock.until_waited(1)
+    clock.move(101.5)
+    clock.until_waited(2)
+    put(subscription, 2)
+    clock.until_waited(3)
+    clock.move(102.0)
+    assert [1, 2] == ids(collecting.result())
+
+
+def test_collect_until_the_end():
+    """An end is an early end of the list."""
+    clock = HeldClock()
+    subscription = made(clock=clock)
+    put(subscription, 1)
+    collecting = Aside(subscription.collect, 5)
+    clock.until_waited(1)
+    subscription.finish()
+    assert [1] == ids(collecting.result())
+
+
+def test_collect_before_an_error():
+    """An error is raised by the call after the one that has what came before it."""
+    subscription = made()
+    put(subscription, 1, 2)
+    subscription.end(ConnectFailed("given up"))
+    found = ids(subscription.collect(5))
+    with pytest.raises(ConnectFailed):
+        subscription.collect(5)
+    assert [1, 2] == found
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "named"),
+    [
+        ("get", {"timeout": -1}, "timeout=-1"),
+        ("get", {"timeout": float("nan")}, "timeout=nan"),
+        ("get", {"timeout": True}, "timeout=True"),
+        ("get_many", {"limit": 0}, "limit=0"),
+        ("get_many", {"limit": True}, "limit=True"),
+        ("get_many", {"limit": 1.5}, "limit=1.5"),
+        ("get_many", {"timeout": -1}, "timeout=-1"),
+        ("collect", {}, "takes n"),
+        ("collect", {"n": -1}, "n=-1"),
+        ("collect", {"n": True}, "n=True"),
+        ("collect", {"seconds": -1}, "seconds=-1"),
+        ("collect", {"n": 1, "seconds": "1"}, "seconds='1'"),
+        ("unsubscribe", {"timeout": -1}, "timeout=-1"),
+        ("call", {"callback": None}, "callback=None"),
+    ],
+)
+def test_senseless(method, wrong, named):
+    """Values that make no sense are refused by name, and cost no event."""
+    subscription = made()
+    put(subscription, 1)
+    with pytest.raises(UsageError, match=named.replace(".", r"\.")):
+        getattr(subscription, method)(**wrong)
+    assert ([1], False) == (ids(drained(subscription)), subscription.closed)
+
+
+# latest, to_dataframe, numbers, raw, and what cannot be read -----------------------------------------------------------------
+
+
+def test_latest():
+    """The newest event, whether it was read or not, and reading on is not disturbed by a look at it."""
+    subscription = made()
+    looks = [subscription.latest]
+    put(subscription, 1)
+    subscription.put(SOURCE, [push("tape A", 2, 3)], SECOND)
+    looks.append(subscription.latest.id)
+    read = ids(drained(subscription))
+    looks.append(subscription.latest.id)
+    assert ([None, 3, 3], [1, 2, 3], 0) == (looks, read, subscription.qsize())
+
+
+def test_latest_unreadable():
+    """Where the newest message cannot be read there is no newest event, and that is not counted twice."""
+    subscription = made()
+    subscription.put(SOURCE, [b'{"of":"tape A"}'], SECOND)
+    assert (None, 0) == (subscription.latest, subscription.counters()["malformed"])
+
+
+def test_latest_raw():
+    """With `raw` it is the vendor's JSON."""
+    subscription = made(raw=True)
+    put(subscription, 1)
+    assert {"of": "tape A", "n": [1]} == subscription.latest
+
+
+def test_raw():
+    """With `raw` each message is one item: the vendor's JSON, whole."""
+    subscription = made(raw=True)
+    subscription.put(SOURCE, [push("tape A", 1, 2, more=[None]), b"[]"], SECOND)
+    assert [{"of": "tape A", "n": [1, 2], "more": [None]}, []] == drained(subscription)
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+@pytest.mark.parametrize("raw", [False, True])
+def test_malformed(overflow, raw, caplog):
+    """A message that cannot be read is counted and skipped, and logged once, not once each."""
+    subscription = made(overflow=overflow, raw=raw)
+    with caplog.at_level(logging.WARNING):
+        for message in (b'{"of":"tape A"', push("tape A", 1), b"\xff", b'{"of":"tape A",', push("tape A", 2)):
+            subscription.put(SOURCE, [message], SECOND)
+            subscription.get_many(timeout=0.0) if message.endswith(b"}") else drained(subscription)
+    counters = subscription.counters()
+    assert (5, 3, 1) == (counters["delivered"], counters["malformed"], len(caplog.records))
+
+
+def test_malformed_between():
+    """Good messages around a bad one come, and nothing else is said to be missing."""
+    subscription = made()
+    subscription.put(SOURCE, [push("tape A", 1), b'{"of":"tape A","n":7}', push("tape A", 2)], SECOND)
+    assert [(1, 0), (2, 0)] == [seen(event) for event in drained(subscription)]
+
+
+def test_not_an_update():
+    """What is no update gives no event; it is no error either."""
+    subscription = made()
+    subscription.put(SOURCE, [b'{"note":1}', push("tape A", 1)], SECOND)
+    assert ([1], 0) == (ids(drained(subscription)), subscription.counters()["malformed"])
+
+
+def test_lags():
+    """One message in so many is measured: its receipt minus the exchange's time."""
+    subscription = made()
+    for n in range(2 * LAG_EVERY):
+        subscription.put(SOURCE, [push("tape A", n, time=0.5 if n < LAG_EVERY else 0.75)], SECOND)
+    drained(subscription)
+    assert [0.5, 0.25] == subscription.lags()
+
+
+def test_to_dataframe():
+    """One row an event, its fields as columns, without `raw` and `gap`; of a `Gap` there is no row."""
+    pytest.importorskip("pandas")
+    subscription = made("tape A", "tape B", gaps=True)
+    subscription.joined_late(SECOND)
+    put(subscription, 1)
+    put(subscription, 2, name="tape B")
+    frame = subscription.to_dataframe(n=3)
+    columns = [field.name for field in attrs.fields(Trade) if field.name not in ("raw", "gap")]
+    assert (columns, ["A", "B"], [1, 2]) == (list(frame.columns), list(frame["symbol"]), list(frame["id"]))
+
+
+def test_to_dataframe_of_raw():
+    """Of the vendor's JSON there is no table."""
+    pytest.importorskip("pandas")
+    with pytest.raises(UsageError, match="raw=True"):
+        made(raw=True).to_dataframe(n=1)
+
+
+def test_to_dataframe_without_pandas(monkeypatch):
+    """Without pandas the error says what to install, and no event is lost."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    subscription = made()
+    put(subscription, 1)
+    with pytest.raises(UsageError, match="exchange_ws.pandas"):
+        subscription.to_dataframe(n=1)
+    assert [1] == ids(drained(subscription))
+
+
+# call ------------------------------------------------------------------------------------------------------------------------
+
+
+class Collected:
+    """A callback that keeps what it was called with, for a test to wait for."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()  # guards the list
+        self._items: list[Any] = []
+
+    def __call__(self, item: Any) -> None:
+        with self._changed:
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def first(self, count: int) -> list[Any]:
+        """All, once there are so many."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._items) >= count, LIMIT_S), f"only {self._items}"
+            return list(self._items)
+
+
+def test_call():
+    """The callback has each event, in order, on one thread of the subscription's own, which ends with it."""
+    subscription = made()
+    told = Collected()
+    threads = set()
+    subscription.call(lambda event: (threads.add(threading.current_thread()), told(event)))
+    put(subscription, 1, 2)
+    told.first(2)
+    put(subscription, 3)
+    subscription.close()
+    (thread,) = threads
+    assert ([1, 2, 3], False, None) == (ids(told.first(3)), thread.is_alive(), subscription.error)
+
+
+def test_call_raises(caplog):
+    """What the callback raises is logged and kept; the next event comes all the same."""
+    subscription = made()
+    told = Collected()
+    errors = {1: ValueError("no"), 2: KeyError("neither")}
+
+    def callback(event: Any) -> None:
+        told(event)
+        if event.id in errors:
+            raise errors[event.id]
+
+    with caplog.at_level(logging.ERROR):
+        subscription.call(callback)
+        put(subscription, 1, 2, 3)
+        told.first(3)
+        subscription.close()
+    assert ([1, 2, 3], errors[2]) == (ids(told.first(3)), subscription.error)
+    assert list(errors.values()) == [record.exc_info[1] for record in caplog.records]
+
+
+def test_call_twice():
+    """There is one callback; another one is refused."""
+    subscription = made()
+    subscription.call(Collected())
+    with pytest.raises(UsageError, match="test: has a callback already"):
+        subscription.call(Collected())
+    subscription.close()
+    assert subscription.closed
+
+
+def test_call_closes():
+    """The callback may close its own subscription: it does not wait for itself, and what was received still comes."""
+    exchange = Exchange()
+    subscription = made(exchange=exchange)
+    told = Collected()
+    put(subscription, 1, 2)
+    subscription.call(lambda event: (subscription.close(), told(event)))
+    found = ids(told.first(2))
+    subscription.join(LIMIT_S)
+    assert ([1, 2], 2) == (found, len(exchange.left))
+
+
+def test_call_after_the_end():
+    """Of a subscription that has ended the callback has what is left."""
+    subscription = made()
+    put(subscription, 1)
+    subscription.finish()
+    told = Collected()
+    subscription.call(told)
+    subscription.join(LIMIT_S)
+    assert [1] == ids(told.first(1))
+
+
+def test_call_ends_with_an_error(caplog):
+    """An error that ends the subscription is logged, there being nobody to raise it to, and kept."""
+    subscription = made()
+    told = Collected()
+    error = ConnectFailed("given up")
+    with caplog.at_level(logging.ERROR):
+        subscription.call(told)
+        put(subscription, 1)
+        subscription.end(error)
+        subscription._caller.join(LIMIT_S)
+    assert ([1], error, ["test: ended: given up"]) == (ids(told.first(1)), subscription.error, caplog.messages)
+
+
+def test_join_stops_the_callback():
+    """At the client's close the callback ends after the event that it is at; `unsubscribe` lets it have all of them."""
+    subscription = made()
+    put(subscription, 1, 2, 3)
+    told, go = Collected(), threading.Event()
+    subscription.call(lambda event: (told(event), go.wait(LIMIT_S)))
+    told.first(1)
+    subscription.finish()
+    subscription.join(0.0)
+    go.set()
+    subscription.join(LIMIT_S)
+    assert [1] == ids(told.first(1))
+
+
+def test_listener(caplog):
+    """A listener calls its function in order on its own thread, whatever that raises, and ends after what it was told."""
+    told = Collected()
+
+    def callback(what: str) -> None:
+        told(what)
+        if what == "bad":
+            raise ValueError("no")
+
+    listener = Listener(callback, "a listener")
+    unused = Listener(callback, "unused")
+    for what in ("first", "bad", "last"):
+        listener.tell(what)
+    listener.close(LIMIT_S)
+    unused.close(LIMIT_S)
+    assert (["first", "bad", "last"], ["a listener: the callback raised"]) == (told.first(3), caplog.messages)
+
+
+# unsubscribe, topics, counters -----------------------------------------------------------------------------------------------
+
+
+def test_unsubscribe():
+    """All topics leave, within the time given; what was received can be read, and `with` does the same."""
+    exchange = Exchange()
+    with made("tape A", "tape B", exchange=exchange) as subscription:
+        put(subscription, 1)
+    subscription.unsubscribe(timeout=3)
+    both = frozenset(subscription.wanted)
+    assert ([(both, None), (both, 3)], True, [1]) == (exchange.left, subscription.closed, ids(list(subscription)))
+
+
+def test_unsubscribe_unconfirmed():
+    """Without a confirmation in time the error says so, and the subscription has ended all the same."""
+    exchange = Exchange()
+    exchange.refusal = RequestTimeout("no answer")
+    subscription = made(exchange=exchange)
+    put(subscription, 1)
+    with pytest.raises(RequestTimeout):
+        subscription.close()
+    assert [1] == ids(list(subscription))
+
+
+def test_topics():
+    """Topics are told as users write them; those that left are gone."""
+    subscription = made("tape A", "tape B")
+    before = subscription.topics
+    subscription.keep([topic("tape B")])
+    assert (("tape A", "tape B"), ("tape B",), (topic("tape B"),), ()) == (
+        before,
+        subscription.topics,
+        subscription.wanted,
+        subscription.sub_ids,
+    )
+
+
+def test_rows():
+    """Of a push with rows of several symbols a subscription has those that it asked for; all, where it asked for all."""
+    some, every = made("tape A", "tape C"), made("tape *")
+    message = rows(("tape A", 1), ("tape B", 2), ("tape C", 3))
+    for subscription in (some, every):
+        subscription.put(SOURCE, [message], SECOND)
+    some.keep([topic("tape C")])
+    some.put(SOURCE, [message], SECOND)
+    assert ([3, 3], [1, 2, 3]) == (ids(drained(some)), ids(drained(every)))
+
+
+def test_qsize():
+    """Messages that wait, and the events that are left of the one that is being read."""
+    subscription = made()
+    subscription.put(SOURCE, [push("tape A", 1, 2, 3), push("tape A", 4)], SECOND)
+    sizes = [subscription.qsize()]
+    for _ in range(4):
+        subscription.get_nowait()
+        sizes.append(subscription.qsize())
+    assert [2, 3, 2, 1, 0] == sizes
+
+
+def test_qsize_without_marks():
+    """What the buffer holds beside messages is not counted, and does not wait to be read."""
+    subscription = made()
+    mark(subscription, 2)
+    put(subscription, 1)
+    subscription.lost(SOURCE, SECOND)
+    subscription.restored(SOURCE, SECOND)
+    sizes = [subscription.qsize()]
+    drained(subscription)
+    assert [1, 0] == [*sizes, subscription.qsize()]
+
+
+def test_counters():
+    """What `Client.stats` says of a subscription."""
+    subscription = made(queue_size=2)
+    put(subscription, 1, 2, 3)
+    subscription.get_nowait()
+    expected = {"delivered": 1, "dropped": 1, "gaps": 1, "malformed": 0, "waiting": 1}
+    assert (expected, 1) == (subscription.counters(), subscription.dropped)
+
+
+def test_repr():
+    """A subscription says its name, whether it has ended, and what waits and is missing."""
+    subscription = made(queue_size=2)
+    put(subscription, 1, 2, 3)
+    before = repr(subscription)
+    subscription.finish()
+    expected = ("<Subscription test: 2 waiting, 1 dropped>", "<Subscription test: closed, 2 waiting, 1 dropped>")
+    assert expected == (before, repr(subscription))
+
+
+# fileno ----------------------------------------------------------------------------------------------------------------------
+
+
+def readable(subscription: Subscription) -> bool:
+    return bool(select.select([subscription], [], [], 0)[0])
+
+
+@pytest.mark.parametrize("early", [True, False])
+@given(st.lists(st.tuples(st.sampled_from(["put", "get", "get_many"]), st.integers(1, 3)), max_size=12))
+def test_fileno(early, actions):
+    """The descriptor is readable exactly while events wait, and after the end; whenever it was asked for first."""
+    subscription = made(queue_size=3)
+    if early:
+        subscription.fileno()
+    waiting: deque[int] = deque()
+    expected, found = [], []
+    for kind, count in actions:
+        if kind == "put":
+            subscription.put(SOURCE, [push("tape A", *range(count))], SECOND)
+            waiting.append(count)
+        elif kind == "get_many" and waiting:
+            subscription.get_many()
+            waiting.clear()
+        elif waiting:
+            subscription.get_nowait()
+            waiting[0] -= 1
+            if not waiting[0]:
+                waiting.popleft()
+        if len(waiting) > 3:
+            return
+        expected.append(bool(waiting))
+        found.append(readable(subscription))
+    subscription.finish()
+    drained(subscription)
+    assert [*expected, True] == [*found, readable(subscription)]
+
+
+def test_fileno_at_the_end():
+    """The end makes it readable, so that who waits there looks, and it stays so."""
+    subscription = made()
+    before = readable(subscription)
+    subscription.finish()
+    assert (False, True, True) == (before, readable(subscription), readable(subscription))
+
+
+def test_fileno_wakes():
+    """Who waits in `select` wakes when something comes."""
+    subscription = made()
+    waiting = Aside(select.select, [subscription], [], [], LIMIT_S)
+    put(subscription, 1)
+    assert [subscription] == waiting.result()[0]
+
+
+def test_fileno_given_back():
+    """The descriptors go with the subscription."""
+    subscription = made()
+    descriptor = subscription.fileno()
+    del subscription
+    with pytest.raises(OSError) as caught:
+        os.fstat(descriptor)
+    assert errno.EBADF == caught.value.errno
+
+
+# Overflow, exactly -----------------------------------------------------------------------------------------------------------
+
+#: What readers and consumers do, in turn: chunks of so many messages, so many looks for an event, so many marks between.
+PUTS_AND_TAKES = st.lists(st.tuples(st.sampled_from(["put", "put", "take", "mark"]), st.integers(1, 7)), max_size=25)
+LIMITS = st.integers(1, 5)
+
+
+def mark(subscription: Subscription, count: int) -> None:
+    """Put what is no message into the buffer, which must cost no message its place."""
+    for _ in range(count):
+        subscription.stated(SOURCE, subscription.wanted, SECOND)
+
+
+def gaps_joined(items: list[Any]) -> list[Any]:
+    """The same with one gap where several stand side by side, a mark having come between them."""
+    joined: list[Any] = []
+    for item in items:
+        if item[0] is Gap and joined and joined[-1][0] is Gap:
+            item = (Gap, joined.pop()[1] + item[1])
+        joined.append(item)
+    return joined
+
+
+def with_gaps_between(numbers: list[int], as_items: bool) -> list[Any]:
+    """What is to be read when these of all the natural numbers come: what is missing stands before what follows it."""
+    expected: list[Any] = []
+    for before, number in zip([-1, *numbers], numbers):
+        missing = number - before - 1
+        if missing and as_items:
+            expected.append((Gap, missing))
+        expected.append((number, missing))
+    return expected
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("overflow", [DROP_OLDEST, DROP_NEWEST])
+@given(LIMITS, PUTS_AND_TAKES)
+def test_drops_exactly(overflow, gaps, limit, actions):
+    """
+    The oldest or newest go, no more than must; each event has the number of those missing right before it, final when it is
+    read; and what came, what is missing and what was put add up.
+    """
+    subscription = made(overflow=overflow, queue_size=limit, gaps=gaps)
+    waiting: list[int] = []
+    read: list[int] = []
+    found: list[Any] = []
+    total = 0
+    for kind, count in [*actions, ("take", total + 10_000)]:
+        if kind == "put":
+            put(subscription, *range(total, total + count))
+            waiting += range(total, total + count)
+            waiting = waiting[-limit:] if overflow == DROP_OLDEST else waiting[:limit]
+            total += count
+            continue
+        if kind == "mark":
+            mark(subscription, count)
+            continue
+        while count and waiting:
+            item = seen(subscription.get_nowait())
+            found.append(item)
+            if item[0] is not Gap:
+                read.append(waiting.pop(0))
+                count -= 1
+    lost = total - len(read)
+    tail = gaps_joined([seen(gap) for gap in drained(subscription)])  # of the newest, which no event follows
+    assert with_gaps_between(read, gaps) == gaps_joined(found)
+    assert (lost, lost) == (subscription.dropped, sum(gap.dropped for gap in subscription.gaps))
+    assert [(Gap, missing) for missing in [total - 1 - (read or [-1])[-1]] if missing and gaps] == tail
+
+
+@given(LIMITS, PUTS_AND_TAKES)
+def test_raises_exactly(limit, actions):
+    """The first message that does not fit ends it; all before it can be read, then the error says how many did not fit."""
+    exchange = Exchange()
+    subscription = made(overflow=RAISE, queue_size=limit, exchange=exchange)
+    waiting: list[int] = []
+    read: list[int] = []
+    found: list[Any] = []
+    total = over = 0
+    for kind, count in actions:
+        if kind == "put" and not over:
+            put(subscription, *range(total, total + count))
+            waiting += range(total, total + count)
+            over = max(0, len(waiting) - limit)
+            del waiting[limit:]
+            total += count
+        if kind == "mark":
+            mark(subscription, count)
+        for _ in range(count if kind == "take" else 0):
+            if waiting:
+                found.append(seen(subscription.get_nowait()))
+                read.append(waiting.pop(0))
+    errors = []
+    found += [seen(subscription.get_nowait()) for _ in waiting]
+    for _ in range(2):
+        with pytest.raises(ConsumerTooSlow if over else UpdateTimeout) as caught:
+            subscription.get_nowait()
+        errors.append(getattr(caught.value, "dropped", 0))
+    assert with_gaps_between(read + waiting, False) == found
+    assert ([over] * 2, over, [subscription] * bool(over)) == (errors, subscription.dropped, exchange.forgotten)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@given(st.lists(st.one_of(st.lists(st.sampled_from("ABC"), min_size=1, max_size=6), st.integers(1, 4)), max_size=25))
+def test_latest_exactly(gaps, actions):
+    """One message waits for each topic, the newest, where the first that it replaced stood; these are counted before it."""
+    subscription = made("tape A", "tape B", "tape C", overflow=LATEST, queue_size=1, gaps=gaps)
+    slots: dict[str, tuple[int, int]] = {}  # symbol: its newest number, and how many of its were replaced
+    expected: list[Any] = []
+    found: list[Any] = []
+    total = 0
+    for action in [*actions, 3]:
+        if isinstance(action, list):
+            messages = []
+            for symbol in action:
+                messages.append(push(f"tape {symbol}", total))
+                slots[symbol] = (total, slots[symbol][1] + 1 if symbol in slots else 0)
+                total += 1
+            subscription.put(SOURCE, messages, SECOND)
+            continue
+        for _ in range(min(action, len(slots))):
+            number, replaced = slots.pop(next(iter(slots)))
+            items = [(Gap, replaced), (number, replaced)] if gaps and replaced else [(number, replaced)]
+            expected += items
+            found += [seen(subscription.get_nowait()) for _ in items]
+    lost = total - sum(item[0] is not Gap for item in expected)
+    assert (expected, []) == (found, drained(subscription))
+    assert (lost, lost) == (subscription.dropped, sum(gap.dropped for gap in subscription.gaps))
+
+
+@settings(max_examples=40)
+@given(LIMITS, st.lists(st.integers(1, 7), max_size=25))
+def test_blocks_exactly(limit, chunks):
+    """A reader that waits for room loses nothing, whatever the sizes, and the buffer never holds more than it may."""
+    subscription = made(overflow=BLOCK, queue_size=limit)
+
+    def read_all() -> None:
+        total = 0
+        for count in chunks:
+            put(subscription, *range(total, total + count))
+            mark(subscription, count // 4)
+            total += count
+        subscription.finish()
+
+    reader = Aside(read_all)
+    found, sizes = [], [0]
+    for event in subscription:
+        sizes.append(subscription.qsize())
+        found.append(seen(event))
+    reader.result()
+    assert ([(n, 0) for n in range(sum(chunks))], True, 0) == (found, max(sizes) <= limit, subscription.dropped)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 50])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("overflow", [DROP_OLDEST, DROP_NEWEST, LATEST, BLOCK])
+def test_adds_up_between_threads(overflow, gaps, limit):
+    """With a reader and a consumer at it at the same time, each event still has exactly what is missing right before it."""
+    total = 3000
+    subscription = made(overflow=overflow, queue_size=limit, gaps=gaps)
+
+    def read_all() -> None:
+        number = 0
+        while number < total:
+            count = 1 + number % 5
+            put(subscription, *range(number, number + count))
+            number += count
+        subscription.finish()
+
+    reader = Aside(read_all)
+    found = [seen(item) for item in subscription]
+    reader.result()
+    read = [item[0] for item in found if item[0] is not Gap]
+    tail = found.pop() if found[-1][0] is Gap else (Gap, total - 1 - read[-1])  # of the newest, which no event follows
+    assert with_gaps_between(read, gaps) == found
+    assert (total - len(read), total - len(read), total - 1 - read[-1]) == (
+        subscription.dropped,
+        sum(gap.dropped for gap in subscription.gaps),
+        tail[1],
+    )
+
+
+@pytest.mark.parametrize("run", range(20))
+def test_raises_between_threads(run):
+    """A consumer that is at it when the buffer overflows has all that fitted, in order, and then the error."""
+    subscription = made(overflow=RAISE, queue_size=1 + run % 3)
+
+    def read_all() -> None:
+        number = 0
+        while not subscription.closed:
+            put(subscription, number, number + 1)
+            number += 2
+
+    reader = Aside(read_all)
+    found = []
+    with pytest.raises(ConsumerTooSlow) as caught:
+        found.extend(event.id for event in subscription)
+    reader.result()
+    assert ([*range(len(found))], subscription.dropped) == (found, caught.value.dropped)
+
+
+# Overflow, the rest ----------------------------------------------------------------------------------------------------------
+
+
+def test_overflow_gap():
+    """The gap of an overflow says when: from the receipt of the first that is missing to that of the last that did not fit."""
+    subscription = made(queue_size=2)
+    put(subscription, 1, at=1 * SECOND)
+    put(subscription, 2, at=2 * SECOND)
+    put(subscription, 3, at=3 * SECOND)
+    put(subscription, 4, at=4 * SECOND)
+    first, _ = drained(subscription)
+    assert (Gap("overflow", 1.0, 4.0, 2), [first.gap]) == (first.gap, subscription.gaps)
+
+
+def test_overflow_gap_of_the_newest():
+    """The same where newcomers go."""
+    subscription = made(queue_size=1, overflow=DROP_NEWEST)
+    for number in (1, 2, 3):
+        put(subscription, number, at=number * SECOND)
+    drained(subscription)
+    put(subscription, 4, at=4 * SECOND)
+    assert Gap("overflow", 2.0, 3.0, 2) == subscription.get_nowait().gap
+
+
+def test_overflow_gap_of_latest():
+    """The same where the newest replaces those before it."""
+    subscription = made(overflow=LATEST)
+    for number in (1, 2, 3):
+        put(subscription, number, at=number * SECOND)
+    event = subscription.get_nowait()
+    assert (3, 3.0, Gap("overflow", 1.0, 3.0, 2)) == (event.id, event.received, event.gap)
+
+
+def test_overflow_in_the_middle_of_a_message():
+    """What is left of a message that is being read is not dropped: it stands before the gap."""
+    subscription = made(queue_size=1)
+    subscription.put(SOURCE, [push("tape A", 1, 2, 3)], SECOND)
+    first = subscription.get_nowait().id
+    put(subscription, 4, 5)
+    assert (1, [(2, 0), (3, 0), (5, 1)]) == (first, [seen(event) for event in drained(subscription)])
+
+
+def test_overflow_is_logged(caplog):
+    """An overflow that goes on is one line of log a minute, with the sum so far."""
+    clock = HeldClock()
+    subscription = made(queue_size=1, clock=clock)
+    with caplog.at_level(logging.WARNING):
+        put(subscription, 1, 2)
+        put(subscription, 3)
+        clock.move(clock.now() + WARN_EVERY_S)
+        put(subscription, 4)
+    assert [
+        "test: buffer of 1 full, 1 messages dropped so far",
+        "test: buffer of 1 full, 3 messages dropped so far",
+    ] == caplog.messages
+
+
+def test_gaps_are_bounded():
+    """Of very many gaps the newest are kept, and all are counted."""
+    subscription = made(queue_size=1)
+    for number in range(0, 2 * GAPS_KEPT + 20, 2):
+        put(subscription, number, number + 1)
+        subscription.get_nowait()
+    kept = subscription.gaps
+    assert (GAPS_KEPT, GAPS_KEPT + 10) == (len(kept), subscription.counters()["gaps"])
+
+
+def test_too_slow():
+    """The error says how many were not taken and how long the oldest waited, in words too."""
+    subscription = made(overflow=RAISE, queue_size=2)
+    put(subscription, 1, at=1 * SECOND)
+    put(subscription, 2, 3, 4, at=3 * SECOND)
+    after = put(subscription, 5, at=4 * SECOND)
+    found = ids([subscription.get(), subscription.get()])
+    with pytest.raises(
+        ConsumerTooSlow, match="test: 2 messages did not fit into a buffer of 2; the oldest waited 2.0 s"
+    ) as caught:
+        subscription.get()
+    assert ([1, 2], 2, 2.0, caught.value, 0.0) == (
+        found,
+        caught.value.dropped,
+        caught.value.oldest_age_s,
+        subscription.error,
+        after,
+    )
+
+
+def test_latest_keeps_the_order():
+    """A message that only a parser can place shares the slot of its topic with those that are placed at a glance."""
+    subscription = made(overflow=LATEST)
+    subscription.put(SOURCE, [push("tape A", 1), unroutable("tape A", 2), push("tape A", 3)], SECOND)
+    assert [(3, 2)] == [seen(event) for event in drained(subscription)]
+
+
+def test_latest_across_a_loss():
+    """What comes after a loss takes no place before it: it would stand before its gap."""
+    subscription = made(overflow=LATEST)
+    put(subscription, 1, 2)
+    subscription.lost(SOURCE, SECOND)
+    put(subscription, 3, 4, at=2 * SECOND)
+    first, second = drained(subscription)
+    assert (2, "overflow", 1) == (first.id, first.gap.reason, first.gap.dropped)
+    assert (4, "reconnect") == (second.id, second.gap.reason)
+
+
+def test_latest_of_rows():
+    """Pushes with rows of several topics replace each other."""
+    subscription = made("tape A", "tape B", overflow=LATEST)
+    subscription.put(SOURCE, [rows(("tape A", 1), ("tape B", 2)), rows(("tape A", 3), ("tape B", 4))], SECOND)
+    assert [(3, 1), (4, 0)] == [seen(event) for event in drained(subscription)]
+
+
+# BLOCK -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_block_waits():
+    """The reader waits until half of the buffer is free, and says how long it did."""
+    clock = HeldClock()
+    subscription = made(overflow=BLOCK, queue_size=4, clock=clock)
+    put(subscription, 1, 2, 3, 4)
+    reader = Aside(put, subscription, 5, 6, 7)
+    clock.until_waited(1)
+    clock.move(101.5)
+    clock.until_waited(2)
+    found = [subscription.get_nowait().id]
+    early = reader.done or clock.waits > 2
+    found.append(subscription.get_nowait().id)
+    clock.until_waited(3)  # two fit, the third does not
+    clock.move(103.0)
+    found += [subscription.get(LIMIT_S).id for _ in range(5)]
+    assert (3.0, False, [1, 2, 3, 4, 5, 6, 7]) == (reader.result(), early, found)
+
+
+def test_block_without_need():
+    """With room for all, the reader does not wait."""
+    subscription = made(overflow=BLOCK, queue_size=2)
+    assert 0.0 == put(subscription, 1, 2)
+
+
+def test_block_limit():
+    """After the limit it ends as RAISE does: what was taken can be read, then the error says what was not."""
+    clock = HeldClock()
+    exchange = Exchange()
+    subscription = made(overflow=BLOCK, queue_size=2, clock=clock, block_limit=5.0, exchange=exchange)
+    put(subscription, 1, at=clock.time_ns())
+    reader = Aside(put, subscription, 2, 3, 4)
+    clock.until_waited(1)
+    clock.move(104.9)
+    clock.until_waited(2)
+    early = reader.done
+    clock.move(105.0)
+    waited = reader.result()
+    found = ids([subscription.get(), subscription.get()])
+    with pytest.raises(ConsumerTooSlow) as caught:
+        subscription.get()
+    assert (5.0, False, [1, 2], 2, 5.0, [subscription]) == (
+        waited,
+        early,
+        found,
+        caught.value.dropped,
+        caught.value.oldest_age_s,
+        exchange.forgotten,
+    )
+
+
+def test_block_and_no_event():
+    """A message without an event makes room too, although its consumer has nothing to go on with."""
+    clock = HeldClock()
+    subscription = made(overflow=BLOCK, queue_size=1, clock=clock)
+    subscription.put(SOURCE, [b"not JSON"], SECOND)
+    reader = Aside(put, subscription, 1)
+    clock.until_waited(1)
+    found = subscription.get(LIMIT_S).id
+    assert (0.0, 1) == (reader.result(), found)
+
+
+def test_block_and_no_event_at_the_end_of_many():
+    """The same where `get_many` takes it and does not wait for more."""
+    clock = HeldClock()
+    subscription = made(overflow=BLOCK, queue_size=3, clock=clock)
+    subscription.put(SOURCE, [push("tape A", 1), b"not JSON", b"nor this"], SECOND)
+    reader = Aside(put, subscription, 2)
+    clock.until_waited(1)
+    found = ids(subscription.get_many())
+    reader.result()
+    assert ([1], [2]) == (found, ids(drained(subscription)))
+
+
+def test_block_several():
+    """Several readers may wait for room at the same time: none is forgotten, and each one's messages stay in order."""
+    subscription = made(*(f"tape {symbol}" for symbol in "ABC"), overflow=BLOCK, queue_size=2, block_limit=4 * LIMIT_S)
+
+    def read_all(name: str) -> None:
+        for number in range(0, 600, 3):
+            put(subscription, number, number + 1, number + 2, name=name, source=name)
+
+    readers = [Aside(read_all, name) for name in subscription.topics]
+    found: dict[str, list[int]] = {"A": [], "B": [], "C": []}
+    for _ in range(1800):
+        event = subscription.get(LIMIT_S)
+        found[event.symbol].append(event.id)
+    for reader in readers:
+        reader.result()
+    assert dict.fromkeys("ABC", [*range(600)]) == found
+
+
+def test_block_ends_at_close():
+    """A close ends the reader's wait; what had no room is gone with the subscription, what had can be read."""
+    clock = HeldClock()
+    subscription = made(overflow=BLOCK, queue_size=1, clock=clock)
+    reader = Aside(put, subscription, 1, 2)
+    clock.until_waited(1)
+    subscription.close()
+    assert (0.0, [1]) == (reader.result(), ids(list(subscription)))
+
+
+# What is lost with a connection ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_lost_and_restored(overflow):
+    """The gap stands where the stream goes on, before its first event, and is open until all topics are back."""
+    subscription = made("tape A", "tape B", overflow=overflow)
+    put(subscription, 1, at=1 * SECOND)
+    subscription.lost(SOURCE, 1 * SECOND)
+    (gap,) = subscription.gaps
+    ends = [gap.until]
+    subscription.stated(SOURCE, (topic("tape A"),), 5 * SECOND)
+    ends.append(gap.until)
+    put(subscription, 2, name="tape B", at=6 * SECOND)
+    subscription.restored(SOURCE, 7 * SECOND)
+    put(subscription, 3, name="tape C", at=8 * SECOND)
+    first, second, third = drained(subscription)
+    assert ([None, 5.0], Gap("reconnect", 1.0, 7.0)) == (ends, gap)
+    assert (None, True, None, [gap]) == (first.gap, second.gap is gap, third.gap, subscription.gaps)
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_gaps_as_items(overflow):
+    """With `gaps` the gap itself is an item, and the event after it carries it all the same."""
+    subscription = made("tape A", "tape B", overflow=overflow, gaps=True)
+    put(subscription, 1)
+    subscription.lost(SOURCE, SECOND)
+    subscription.restored(SOURCE, 2 * SECOND)
+    put(subscription, 2, name="tape B")
+    first, gap, second = drained(subscription)
+    assert (1, Gap("reconnect", 1.0, 2.0), 2, gap) == (first.id, gap, second.id, second.gap)
+
+
+def test_gap_as_item_wakes():
+    """With `gaps` a consumer that waits is told when the stream goes on, not with the next event."""
+    clock = HeldClock()
+    subscription = made(gaps=True, clock=clock)
+    waiting = Aside(subscription.get)
+    clock.until_waited(1)
+    subscription.lost(SOURCE, SECOND)
+    subscription.restored(SOURCE, 2 * SECOND)
+    assert Gap("reconnect", 1.0, 2.0) == waiting.result()
+
+
+def test_raw_gaps():
+    """With `raw` a gap is told as an item, the vendor's JSON being no place for it."""
+    subscription = made(raw=True, gaps=True)
+    subscription.lost(SOURCE, SECOND)
+    put(subscription, 1, at=2 * SECOND)
+    assert [Gap("reconnect", 1.0, 2.0), {"of": "tape A", "n": [1]}] == drained(subscription)
+
+
+def test_lost_twice_at_once():
+    """A connection that is lost again before anything came of it leaves one gap, from the first loss on."""
+    subscription = made()
+    subscription.lost(SOURCE, 1 * SECOND)
+    subscription.lost(SOURCE, 2 * SECOND)
+    put(subscription, 1, at=3 * SECOND)
+    subscription.restored(SOURCE, 4 * SECOND)
+    assert ([Gap("reconnect", 1.0, 4.0)], (1, None)) == (subscription.gaps, seen(subscription.get_nowait()))
+
+
+def test_lost_again_after_events():
+    """A connection that is lost again before it was whole leaves two gaps, one after the other, each where the stream broke."""
+    subscription = made("tape A", "tape B", gaps=True)
+    subscription.lost(SOURCE, 1 * SECOND)
+    put(subscription, 1, at=3 * SECOND)
+    subscription.lost(SOURCE, 4 * SECOND)
+    put(subscription, 2, at=6 * SECOND)
+    subscription.restored(SOURCE, 7 * SECOND)
+    gaps = [Gap("reconnect", 1.0, 4.0), Gap("reconnect", 4.0, 7.0)]
+    first, event, second, another = drained(subscription)
+    assert (gaps, gaps[0], 1, gaps[1], 2) == (subscription.gaps, first, event.id, second, another.id)
+    assert (True, True) == (event.gap is first, another.gap is second)
+
+
+def test_two_connections():
+    """Each connection has its gap, at the place where *its* stream goes on."""
+    subscription = made("tape A", "tape B")
+    subscription.lost(SOURCE, 1 * SECOND)
+    put(subscription, 1, source=ANOTHER, at=2 * SECOND)
+    subscription.lost(ANOTHER, 3 * SECOND)
+    put(subscription, 2, source=SOURCE, at=4 * SECOND)
+    put(subscription, 3, source=ANOTHER, at=5 * SECOND)
+    put(subscription, 4, source=SOURCE, at=6 * SECOND)
+    subscription.restored(ANOTHER, 7 * SECOND)
+    subscription.restored(SOURCE, 8 * SECOND)
+    gaps = [event.gap for event in drained(subscription)]
+    assert [None, Gap("reconnect", 1.0, 8.0), Gap("reconnect", 3.0, 7.0), None] == gaps
+
+
+def test_restored_what_was_not_lost():
+    """A connection that comes up for the first time has lost nothing."""
+    subscription = made(gaps=True)
+    subscription.restored(SOURCE, SECOND)
+    subscription.stated(SOURCE, subscription.wanted, SECOND)
+    put(subscription, 1)
+    assert ([(1, 0)], []) == ([seen(event) for event in drained(subscription)], subscription.gaps)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_joined_late(gaps):
+    """Who joined late is told so at once, before the first event."""
+    subscription = made(gaps=gaps)
+    subscription.joined_late(3 * SECOND)
+    put(subscription, 1, at=4 * SECOND)
+    gap = Gap("joined late", 3.0, 3.0)
+    items = drained(subscription)
+    assert ([gap] * gaps, gap, [gap]) == (items[:-1], items[-1].gap, subscription.gaps)
+
+
+def test_joined_late_wakes():
+    """With `gaps` that is an item, for who waits too."""
+    clock = HeldClock()
+    subscription = made(gaps=True, clock=clock)
+    waiting = Aside(subscription.get)
+    clock.until_waited(1)
+    subscription.joined_late(3 * SECOND)
+    assert Gap("joined late", 3.0, 3.0) == waiting.result()
+
+
+def test_gaps_merge():
+    """Of two gaps with nothing between, the event that follows carries one that covers both; the list has each."""
+    subscription = made(queue_size=2)
+    put(subscription, 1, 2, at=1 * SECOND)
+    subscription.lost(SOURCE, 2 * SECOND)
+    put(subscription, 3, 4, 5, at=3 * SECOND)
+    subscription.restored(SOURCE, 3 * SECOND)
+    first, second = drained(subscription)
+    assert (4, 5, None) == (first.id, second.id, second.gap)
+    assert (1.0, 3.0, None) == (first.gap.since, first.gap.until, first.gap.dropped)
+    assert {("overflow", 3), ("reconnect", None)} == {(gap.reason, gap.dropped) for gap in subscription.gaps}
+
+
+def test_gap_waits_for_an_event():
+    """A message without events carries no gap: the next event does."""
+    subscription = made()
+    subscription.joined_late(3 * SECOND)
+    subscription.put(SOURCE, [b'{"note":1}', b"not JSON", push("tape A", 1)], 4 * SECOND)
+    assert Gap("joined late", 3.0, 3.0) == subscription.get_nowait().gap
