@@ -74,6 +74,9 @@ class Decoder:
         self._reading.topics = kept
         self._symbols = None if None in symbols else symbols
         self._replaying = any(topic.replays for topic in kept.values())
+        if not any(topic.key == topic.wildcard for topic in kept.values()):
+            self._replays = {key: replay for key, replay in self._replays.items() if key in kept}
+            self._unproven &= kept.keys()
 
     def decode(self, message: bytes, received_ns: int) -> Sequence[Any]:
         """
@@ -88,7 +91,7 @@ class Decoder:
         if update.__class__ is not Update:
             return ()
         events = self._events(update, received_ns)
-        if self._replaying and events:
+        if self._replaying:
             return self._once(update, events)
         return events
 
@@ -118,9 +121,12 @@ class Decoder:
         """Messages may be missing here; a replay that reaches back to what was told proves that none is."""
         for replay in self._replays.values():
             replay.owed = 0
-        told = {key for key, replay in self._replays.items() if replay.begun}
-        if told:
-            self._watched, self._unproven = gap, told
+        self._watched, self._unproven = None, set()
+        begun = {key for key, replay in self._replays.items() if replay.begun}
+        # A topic that replays nothing, or of which nothing is known yet, could not be proven whole.
+        topics = self._reading.topics.values()
+        if all(topic.replays and (topic.key in begun or topic.key == topic.wildcard) for topic in topics):
+            self._watched, self._unproven = gap, begun
 
     def _events(self, update: Update, received_ns: int) -> Sequence[Event]:
         self._reading.received = received_ns / 1e9
@@ -139,7 +145,8 @@ class Decoder:
             replay = self._replays[key] = Replay()
         new, replayed, overlaps = replay.take(events)
         if replayed and key in self._unproven:
-            if overlaps:
+            # Or nothing was traded before, and nothing since.
+            if overlaps or not (events or replay.ids or replay.former):
                 self._unproven.discard(key)
                 if not self._unproven and self._watched is not None:
                     self._watched.repaired = True

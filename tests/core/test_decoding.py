@@ -300,3 +300,56 @@ def test_each_gap_for_itself():
     reader.stated()
     reader.read(8, 9)
     assert (False, True) == (first.repaired, second.repaired)
+
+
+def test_not_repaired_where_nothing_replays():
+    """A topic beside that replays nothing may have missed something, whatever the others prove."""
+    reader = begun("replay A", "tape B")
+    gap = reader.lost()
+    reader.stated()
+    reader.read(3, 4)
+    assert not gap.repaired
+
+
+def test_not_repaired_before_the_first_replay():
+    """A symbol whose first replay had not come may have missed something: there is nothing to reach back to."""
+    reader = Reader("replay A", "replay B")
+    reader.stated()
+    reader.read(1, 2, 3)
+    gap = reader.lost()
+    reader.stated()
+    reader.read(3, 4)
+    reader.read(7, 8, name="replay B")
+    assert not gap.repaired
+
+
+def test_empty_replay():
+    """An empty replay is one: what comes after it is live."""
+    reader = Reader("replay A")
+    reader.stated()
+    assert ([], live(1)) == (reader.read(), reader.read(1))
+
+
+def test_repaired_where_nothing_was_traded():
+    """A symbol without any trade before and after has missed none; with trades after, nobody knows."""
+    gaps = []
+    for numbers in [(), (1, 2)]:
+        reader = Reader("replay A", "replay B")
+        reader.stated()
+        reader.read(1, 2, 3)
+        reader.read(name="replay B")
+        gaps.append(reader.lost())
+        reader.stated()
+        reader.read(3, 4)
+        reader.read(*numbers, name="replay B")
+    assert [True, False] == [gap.repaired for gap in gaps]
+
+
+def test_repaired_without_what_left():
+    """Symbols that were left no more have to prove anything, nor are they remembered."""
+    reader = begun("replay A", "replay B")
+    reader.decoder.keep([topic("replay B")])
+    gap = reader.lost()
+    reader.stated("replay B")
+    reader.read(3, 4, name="replay B")
+    assert (True, [b"replay B"]) == (gap.repaired, list(reader.decoder._replays))
