@@ -230,7 +230,7 @@ class Client:
         Parameters
         ----------
         timeout
-            Seconds to wait for the threads; a silent peer is cut off after one second.
+            Seconds to wait for the threads; a silent peer is cut off after one second, or half of these.
         """
         deadline = Deadline(self._clock, CLOSE_LIMIT_S if timeout is None else self._deadline(timeout).remaining())
         if self._foreign:
@@ -242,8 +242,10 @@ class Client:
             self._subscriptions.clear()
         for subscription in subscriptions:
             subscription.finish()
+        # Half of the time is for the peer, so that there is some left for the reader that cuts a silent one off.
+        wait = min(CLOSE_WAIT_S, (deadline.remaining() or 0.0) / 2)
         for connection in connections:
-            connection.close(min(CLOSE_WAIT_S, deadline.remaining() or 0.0))
+            connection.close(wait)
         for connection in connections:
             if not connection.join(deadline.remaining() or 0.0):
                 log.warning("%s: its reader has not ended in time; it is in a call that cannot be interrupted", connection.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 from collections import deque
@@ -16,7 +17,14 @@ from exchange_ws.clock import Clock, Deadline, checked_timeout
 from exchange_ws.core.decoding import Decoder
 from exchange_ws.core.dialect import Dialect, parse
 from exchange_ws.core.messages import Topic
-from exchange_ws.errors import ConsumerTooSlow, ExchangeError, SubscriptionClosed, UpdateTimeout, UsageError
+from exchange_ws.errors import (
+    ConnectionClosed,
+    ConsumerTooSlow,
+    ExchangeError,
+    SubscriptionClosed,
+    UpdateTimeout,
+    UsageError,
+)
 from exchange_ws.events import Gap, Numbers
 
 if TYPE_CHECKING:
@@ -90,6 +98,7 @@ class Subscription:
         ids: Callable[[Subscription], tuple[str, ...]] = lambda _: (),
     ) -> None:
         self.name = name
+        self._pid = os.getpid()
         self._clock = clock
         self._route = dialect.route
         self._limit = queue_size
@@ -301,6 +310,8 @@ class Subscription:
             No confirmation in time; nothing more is delivered all the same.
         """
         checked_timeout("timeout", timeout)
+        if self._foreign:
+            return
         self._leave(self, frozenset(self._topics), timeout)
         with self._ready:
             caller = self._caller
@@ -716,6 +727,8 @@ class Subscription:
 
     def _park(self, timeout: float | None) -> bool:
         """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""
+        if self._foreign:
+            raise ConnectionClosed(f"{self.name}: the process was forked since; make a client of your own in the child")
         with self._ready:
             self._parked += 1
             try:
@@ -728,6 +741,15 @@ class Subscription:
                 return self._clock.wait(self._ready, timeout) or bool(self._buffer or self._ended)
             finally:
                 self._parked -= 1
+
+    @property
+    def _foreign(self) -> bool:
+        """
+        Whether this is a child of the process that made it, where nobody puts anything into the buffer.
+
+        To be asked before `_ready` is taken: a thread that does not exist here may have held it at the moment of the fork.
+        """
+        return os.getpid() != self._pid
 
     def _raise_error(self) -> None:
         if self._error is not None:

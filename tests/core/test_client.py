@@ -552,6 +552,18 @@ def test_close_with_a_silent_peer(box, kind):
         assert 0.9 < time.monotonic() - began < SOON_S
 
 
+def test_close_in_time(box, caplog):
+    """Closing with a short timeout ends all threads within it, also with a peer that is silent."""
+    ws = box.client().connect()
+    before = set(threading.enumerate())
+    box.freeze()
+    began = time.monotonic()
+    ws.close(0.4)
+    assert time.monotonic() - began < SOON_S
+    assert [] == [thread.name for thread in before if thread.name.startswith("exchange-ws whitebit") and thread.is_alive()]
+    assert "has not ended in time" not in caplog.text
+
+
 def test_close_while_reconnecting(box, ws, states):
     """A client that waits for its next dial closes at once."""
     box.restart(LONG_S)
