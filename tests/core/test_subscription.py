@@ -51,6 +51,9 @@ from exchange_ws.events import Gap, Trade
 SOURCE, ANOTHER = "one connection", "another connection"
 SECOND = 1_000_000_000
 
+#: For properties: other work on the machine is no failure.
+UNHURRIED = settings(deadline=None)
+
 
 class Exchange:
     """The rest of the client, for subscriptions to leave."""
@@ -842,6 +845,7 @@ def readable(subscription: Subscription) -> bool:
 
 
 @pytest.mark.parametrize("early", [True, False])
+@UNHURRIED
 @given(st.lists(st.tuples(st.sampled_from(["put", "get", "get_many"]), st.integers(1, 3)), max_size=12))
 def test_fileno(early, actions):
     """The descriptor is readable exactly while events wait, and after the end; whenever it was asked for first."""
@@ -933,6 +937,7 @@ def with_gaps_between(numbers: list[int], as_items: bool) -> list[Any]:
 
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("overflow", [DROP_OLDEST, DROP_NEWEST])
+@UNHURRIED
 @given(LIMITS, PUTS_AND_TAKES)
 def test_drops_exactly(overflow, gaps, limit, actions):
     """
@@ -967,6 +972,7 @@ def test_drops_exactly(overflow, gaps, limit, actions):
     assert [(Gap, missing) for missing in [total - 1 - (read or [-1])[-1]] if missing and gaps] == tail
 
 
+@UNHURRIED
 @given(LIMITS, PUTS_AND_TAKES)
 def test_raises_exactly(limit, actions):
     """The first message that does not fit ends it; all before it can be read, then the error says how many did not fit."""
@@ -1000,6 +1006,7 @@ def test_raises_exactly(limit, actions):
 
 
 @pytest.mark.parametrize("gaps", [False, True])
+@UNHURRIED
 @given(st.lists(st.one_of(st.lists(st.sampled_from("ABC"), min_size=1, max_size=6), st.integers(1, 4)), max_size=25))
 def test_latest_exactly(gaps, actions):
     """One message waits for each topic, the newest, where the first that it replaced stood; these are counted before it."""
@@ -1027,7 +1034,7 @@ def test_latest_exactly(gaps, actions):
     assert (lost, lost) == (subscription.dropped, sum(gap.dropped for gap in subscription.gaps))
 
 
-@settings(max_examples=40)
+@settings(UNHURRIED, max_examples=40)
 @given(LIMITS, st.lists(st.integers(1, 7), max_size=25))
 def test_blocks_exactly(limit, chunks):
     """A reader that waits for room loses nothing, whatever the sizes, and the buffer never holds more than it may."""
