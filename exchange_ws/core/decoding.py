@@ -13,7 +13,10 @@ from exchange_ws.core.dialect import Dialect, Reading
 from exchange_ws.core.messages import Topic, Update
 from exchange_ws.events import Event, Gap, Numbers
 
-__all__ = ["Decoder"]
+__all__ = ["UNREADABLE", "Decoder"]
+
+#: What decoding raises for what an exchange sends against its documentation, or ours against what it sends.
+UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 REMEMBERED = 256  # ids a symbol, at least; a replay has at most 100 trades, all of them among the last that were delivered
 
@@ -84,7 +87,7 @@ class Decoder:
 
         Raises
         ------
-        ValueError, TypeError, LookupError, ArithmeticError
+        One of `UNREADABLE`
             What an exchange sends that its documentation does not have.
         """
         update = self._decode(message)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from exchange_ws.clock import Clock, Deadline, checked_timeout
-from exchange_ws.core.decoding import Decoder
+from exchange_ws.core.decoding import UNREADABLE, Decoder
 from exchange_ws.core.dialect import Dialect, parse
 from exchange_ws.core.messages import Topic
 from exchange_ws.errors import (
@@ -266,7 +266,7 @@ class Subscription:
         with self._consuming:
             try:
                 return self._parse(newest[1]) if self._raw else self._decoder.peek(newest[1], newest[0])
-            except (ValueError, TypeError, LookupError, ArithmeticError):
+            except UNREADABLE:
                 return None
 
     def __del__(self) -> None:
@@ -669,7 +669,7 @@ class Subscription:
                         item = self._parse(payload)
                         break
                     events = self._decoder.decode(payload, received_ns)
-                except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+                except UNREADABLE as error:
                     self._skip(error)
                     continue
                 if events:
