@@ -327,6 +327,31 @@ def test_close_code_and_reason_are_kept(line):
         assert "maintenance" in str(error)
 
 
+def test_close_frame_comes_while_somebody_writes(line, monkeypatch):
+    """A writer that is at work when the peer closes takes the answer to that with it."""
+
+    def script(talk, exchange):
+        talk.ask()
+        talk.connection.send(closing(4321))
+        exchange.told.put(talk.read_frame())
+
+    with Exchange(script, serve) as peer:
+        one = line(peer.address).opened()
+        taken = one.connection._transport.write
+
+        def slow(data: bytes, timeout: float) -> bool:
+            monkeypatch.undo()
+            done = taken(data, timeout)
+            until = time.monotonic() + LIMIT_S
+            while not one.connection._control and time.monotonic() < until:
+                pass  # until the reader has put the answer there
+            return done
+
+        monkeypatch.setattr(one.connection._transport, "write", slow)
+        assert ConnectionLost is type(raised(one.call, ORDER))
+        assert (CLOSE, (4321).to_bytes(2, "big")) == peer.hear()
+
+
 def test_end_without_a_close_frame(line):
     """The end of the stream is a loss, which the waiting caller learns at once."""
 
@@ -494,6 +519,7 @@ def test_writer_of_a_lost_link_goes_on_with_the_next_one(line, monkeypatch):
         end.set()
         one.wait_state(RECONNECTING)
         one.wait_state(OPEN)
+        one.timer.close(SOON_S)  # which would come by again, later
         pending = one.connection.submit(QUERY, Deadline(CLOCK, LIMIT_S))
         one.connection.drain()  # the writer will take it
         go_on.set()
