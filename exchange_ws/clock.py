@@ -39,8 +39,11 @@ class SystemClock:
         return time.time_ns()
 
     def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
-        if SLICE_S is not None and (timeout is None or timeout > SLICE_S):
-            condition.wait(SLICE_S)
+        longest = threading.TIMEOUT_MAX if SLICE_S is None else SLICE_S
+        if timeout is None and SLICE_S is None:
+            return condition.wait()
+        if timeout is None or timeout > longest:
+            condition.wait(longest)
             return True
         return condition.wait(timeout)
 

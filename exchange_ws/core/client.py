@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -90,6 +91,17 @@ def _function(_: object, field: attrs.Attribute[Any], value: Any) -> None:
 def _converter(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     if value not in (Decimal, float, str):
         raise UsageError(f"{field.name}={value!r}: takes Decimal, float or str")
+
+
+def _check_url(url: Any) -> None:
+    # It may hold a token, so it is not shown.
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        right = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        right = False
+    if not right:
+        raise UsageError("url: takes the URL of a WebSocket, wss://host/path or ws://host:port/path")
 
 
 @attrs.frozen(kw_only=True)
@@ -179,6 +191,8 @@ class Client:
     def __init__(self, endpoints: Mapping[str, Endpoint], **options: Any) -> None:
         self._options = Options.of(options)
         self._endpoints = dict(endpoints)
+        for endpoint in self._endpoints.values():
+            _check_url(endpoint.url)
         self._clock: Clock = SystemClock()
         for endpoint in self._endpoints.values():
             limit = endpoint.dialect.heartbeat.idle_limit_s
@@ -377,6 +391,10 @@ class Client:
         if given:
             if len(given) < len(what):
                 raise UsageError("unsubscribe: takes subscriptions or the words of a topic, not both")
+            known = self.subscriptions
+            for subscription in given:
+                if subscription not in known and not subscription.closed:
+                    raise UsageError(f"unsubscribe: {subscription!r} belongs to another client")
             for subscription in given:
                 subscription.unsubscribe(timeout)
             return
@@ -405,8 +423,11 @@ class Client:
         overflow: str | None = None,
         gaps: bool = False,
         raw: bool = False,
+        **unknown: Any,
     ) -> Subscription:
         """Subscribe to *topics*, which are not empty; see `subscribe`."""
+        for name in unknown:
+            raise UsageError(f"{name}: no such option of a subscription; there are timeout, queue_size, overflow, gaps and raw")
         deadline = self._deadline(timeout)
         topics = tuple(dict.fromkeys(topics))
         by_endpoint: dict[str, list[Topic]] = {}

@@ -586,6 +586,8 @@ class Connection:
             self._put(sinks, [message], received_ns)
         for sink in restored:
             sink.restored(self, received_ns)
+        if OPEN in decisions.states:
+            log.info("%s: open", self.name)
         for sink, error in decisions.ended:
             sink.end(error)
         if decisions.states:

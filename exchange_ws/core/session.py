@@ -797,12 +797,13 @@ class Session:
             if kind in (REJECTED, UNAUTHORIZED):
                 self._blame(command, error)
             else:
-                log.warning("%s: %s; trying again", self.name, error)
                 self._pause_until = max(self._pause_until, now + RETRY_S)
                 if kind == TRANSIENT:
                     for join in list(self._joins):
                         if join.trial and join.needs & command.states:
                             self._reject(join, error)
+                if any(join.needs & command.states for join in self._joins):
+                    log.warning("%s: %s; trying again", self.name, error)
             self._release_early()
         self._settle_leaves()
         self._look_whether_open(now)

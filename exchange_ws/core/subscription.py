@@ -243,7 +243,11 @@ class Subscription:
         return events
 
     def to_dataframe(self, n: int | None = None, seconds: float | None = None) -> pandas.DataFrame:
-        """`collect` as a pandas DataFrame, one row an event, its fields without `raw` as columns; needs pandas."""
+        """
+        `collect` as a pandas DataFrame, one row an event; needs pandas.
+
+        Its fields are columns, without `raw`, and with the reason of a gap as `gap`.
+        """
         try:
             import pandas
         except ImportError:
@@ -251,7 +255,10 @@ class Subscription:
         if self._raw:
             raise UsageError("to_dataframe makes rows of events; this subscription was made with raw=True")
         rows = [
-            attrs.asdict(event, recurse=False, filter=lambda field, _: field.name not in ("raw", "gap"))
+            {
+                **attrs.asdict(event, recurse=False, filter=lambda field, _: field.name not in ("raw", "gap")),
+                "gap": None if event.gap is None else event.gap.reason,
+            }
             for event in self.collect(n, seconds)
             if not isinstance(event, Gap)
         ]
@@ -296,8 +303,9 @@ class Subscription:
         with self._ready:
             if self._signal is None:
                 self._signal = Waker()
-                if not self._quiet():
-                    self._signal.wake()
+                with self._consuming:
+                    if self._readable():
+                        self._signal.wake()
             return self._signal.fileno()
 
     def unsubscribe(self, timeout: float | None = None) -> None:
@@ -326,7 +334,12 @@ class Subscription:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        try:
+            self.close()
+        except ExchangeError as failed:
+            if error is None:
+                raise
+            log.warning("%s: %s", self.name, failed)  # what the body raised says more
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -484,8 +497,13 @@ class Subscription:
         """Requires `_ready`."""
         if self._parked:
             self._ready.notify_all()
-        if self._signal is not None:
+        if self._signal is not None and self._readable():
             self._signal.wake()
+
+    def _readable(self) -> bool:
+        """Requires `_ready`. Whether something waits that a consumer gets, or the end does: markers are ours."""
+        waits = len(self._buffer) > self._markers or bool(self._decoded)
+        return waits or self._ended or (self._wants_gaps and bool(self._buffer or self._head))
 
     def _end(self, error: ExchangeError | None) -> None:
         """Requires `_ready`."""
@@ -684,13 +702,13 @@ class Subscription:
         return item
 
     def _quiet(self) -> bool:
-        """Requires `_ready`. Whether nothing waits, nor all is over; then the descriptor of `fileno` is not readable."""
+        """Requires `_ready`. Whether nothing waits, nor all is over; keeps the descriptor of `fileno` true to that."""
         with self._consuming:  # or another consumer could be just between taking a message and having its events
-            if self._buffer or self._head or self._decoded or self._ended:
-                return False
-        if self._signal is not None:
-            self._signal.clear()
-        return True
+            quiet = not (self._buffer or self._head or self._decoded or self._ended)
+            # A forked child has the same pair of sockets: it would take the sign that its parent waits for.
+            if self._signal is not None and not self._readable() and not self._foreign:
+                self._signal.clear()
+            return quiet
 
     def _complete(self, events: Sequence[Any]) -> None:
         """Requires `_consuming`. Give *events* what they have to carry, and sample their lag."""

@@ -255,6 +255,21 @@ def test_sensible_options():
     assert "closed" == ws.state
 
 
+@pytest.mark.parametrize("url", ["x", "http://127.0.0.1/ws", "ws://", "ws://[::1", "ws://host:port/", 5, None])
+def test_senseless_url(url):
+    """What is no URL of a WebSocket is refused at construction, without being shown: it may hold a token."""
+    with pytest.raises(UsageError, match="^url: takes the URL of a WebSocket"):
+        Swap(url)
+
+
+def test_unsubscribe_from_another_client(box, make):
+    """A subscription of another client is nobody's business here, and goes on."""
+    with make() as one, make() as another, one.subscribe("lastprice", "BTC_USDT") as prices:
+        with pytest.raises(UsageError, match="belongs to another client"):
+            another.unsubscribe(prices)
+        assert not prices.closed
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan"), "1", True])
 def test_senseless_timeout_of_a_call(box, make, timeout):
     """Each call refuses a timeout that is none, and sends nothing."""

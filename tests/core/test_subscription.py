@@ -585,15 +585,16 @@ def test_lags():
 
 
 def test_to_dataframe():
-    """One row an event, its fields as columns, without `raw` and `gap`; of a `Gap` there is no row."""
+    """One row an event, its fields as columns, without `raw`; a `Gap` is no row, but its reason stands with the next event."""
     pytest.importorskip("pandas")
     subscription = made("tape A", "tape B", gaps=True)
     subscription.joined_late(SECOND)
     put(subscription, 1)
     put(subscription, 2, name="tape B")
     frame = subscription.to_dataframe(n=3)
-    columns = [field.name for field in attrs.fields(Trade) if field.name not in ("raw", "gap")]
+    columns = [*(field.name for field in attrs.fields(Trade) if field.name not in ("raw", "gap")), "gap"]
     assert (columns, ["A", "B"], [1, 2]) == (list(frame.columns), list(frame["symbol"]), list(frame["id"]))
+    assert ["joined late", None] == [gap if isinstance(gap, str) else None for gap in frame["gap"]]
 
 
 def test_to_dataframe_of_raw():
@@ -873,6 +874,55 @@ def test_fileno(early, actions):
     subscription.finish()
     drained(subscription)
     assert [*expected, True] == [*found, readable(subscription)]
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("gaps", [True, False])
+def test_fileno_and_markers(early, gaps):
+    """A confirmation is nothing to read, and a gap only for who asks for gaps."""
+    subscription = made(gaps=gaps)
+    if early:
+        subscription.fileno()
+    subscription.stated(SOURCE, tuple(subscription.wanted), SECOND)
+    confirmed = readable(subscription)
+    subscription.joined_late(SECOND)
+    assert (False, gaps) == (confirmed and not gaps, readable(subscription))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fileno_after_a_fork(monkeypatch):
+    """A child takes nothing from the descriptor, which it shares with its parent."""
+    subscription = made()
+    subscription.fileno()
+    put(subscription, 1)
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        subscription.get_nowait()
+    in_the_child = readable(subscription)
+    with pytest.raises(UpdateTimeout):
+        subscription.get_nowait()
+    assert (True, False) == (in_the_child, readable(subscription))
+
+
+def test_exit_tells_what_the_body_raised(caplog):
+    """A refused unsubscribe does not take the place of the error that ended the body; alone, it is raised."""
+    exchange = Exchange()
+    exchange.refusal = RequestTimeout("unsubscribe: not confirmed in time")
+    with pytest.raises(ZeroDivisionError):
+        with made(exchange=exchange):
+            raise ZeroDivisionError
+    with pytest.raises(RequestTimeout):
+        with made(exchange=exchange):
+            pass
+    assert ["test: unsubscribe: not confirmed in time"] == [record.getMessage() for record in caplog.records]
+
+
+def test_endless_timeout():
+    """A timeout longer than the system can count is as good as none."""
+    subscription = made()
+    waiting = Aside(subscription.get, 1e15)
+    put(subscription, 7)
+    assert 7 == waiting.result().id
 
 
 def test_fileno_at_the_end():
