@@ -423,5 +423,5 @@ def test_options_of_typed_subscriptions(box, ws):
     trades = ws.subscribe_trades("BTC_USDT", timeout=LIMIT_S, queue_size=1, overflow="drop_newest", gaps=True, raw=True)
     box.step(2 * SECOND)
     assert ("trades_update", "overflow") == (there(ws, trades)[0]["method"], trades.gaps[0].reason)
-    with pytest.raises(TypeError, match="limit"):
+    with pytest.raises(UsageError, match="limit: no such option"):
         ws.subscribe_trades("BTC_USDT", limit=5)
