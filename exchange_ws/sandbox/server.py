@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Callable, Protocol, TypeVar, Union
 
@@ -36,7 +37,7 @@ from exchange_ws.sandbox.market import Markets
 
 try:
     from websockets.asyncio.server import Server, ServerConnection, serve
-    from websockets.exceptions import ConnectionClosed, ProtocolError
+    from websockets.exceptions import ConnectionClosed
     from websockets.http11 import Request, Response
     from websockets.protocol import State
 except ImportError as error:  # an extra of the package, since only demos and tests need a server
@@ -56,6 +57,9 @@ CLOSE_LIMIT_S = 1.0  # for the peer's part of the closing handshake, and for uns
 RECEIVED_KEPT = 10_000  # messages from clients
 BUFFER_LIMIT = 64 * 2**20  # bytes unsent to a client that does not read; then it is cut off
 GARBAGE = '{"id":null,"method":"'  # cut in the middle of a message
+CLOSE_CODES = ((1000, 1003), (1007, 1014), (3000, 4999))  # first and last of what a close frame may have [RFC 6455, 7.4]
+REASON_LIMIT = 123  # bytes: a control frame has 125, two of them for the code [RFC 6455, 5.5]
+REFUSING = frozenset(int(status) for status in HTTPStatus if status >= 300)  # a handshake succeeds with 101 only
 
 Result = TypeVar("Result")
 Predicate = Union[str, Callable[[Any], object]]
@@ -139,6 +143,21 @@ def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
             continue  # an exchange without a sandbox
         found.update(module.SANDBOXES)
     return found
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not _is_whole(value) or value < least:
+        raise UsageError(f"{name}={value!r}: takes a whole number of {least} or more")
+
+
+def _check_seconds(seconds: float | None) -> None:
+    if seconds is None:
+        raise UsageError("seconds=None: takes seconds, a finite number of 0 or more")
+    checked_timeout("seconds", seconds)
 
 
 class _Link:
@@ -390,6 +409,7 @@ class Sandbox:
 
     def step(self, n: int = 1) -> None:
         """Move the markets by *n* steps and hand what follows to the sockets."""
+        _check_count("n", n, 0)
         while n > 0:
             # In parts, so that a long walk is not taken for a thread that is stuck.
             self._call(self._steps, min(n, 500))
@@ -397,6 +417,8 @@ class Sandbox:
 
     def push(self, text: str) -> None:
         """Send *text* as it is to every connection."""
+        if not isinstance(text, str):
+            raise UsageError(f"text={text!r}: takes the text of a message")
         self._call(self._push, text)
 
     # Faults
@@ -419,15 +441,25 @@ class Sandbox:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send every connection a close frame with *code* and *reason*; TCP ends when the client has answered, or after 1 s."""
+        if not _is_whole(code) or not any(low <= code <= high for low, high in CLOSE_CODES):
+            ranges = ", ".join(f"{low} to {high}" for low, high in CLOSE_CODES)
+            raise UsageError(f"code={code!r}: takes a code that a close frame may have: {ranges}")
+        if not isinstance(reason, str) or len(reason.encode()) > REASON_LIMIT:
+            raise UsageError(f"reason={reason!r}: takes text of at most {REASON_LIMIT} bytes")
         self._call(self._close, code, reason)
 
     def reject(self, next: int = 1, code: int | str | None = None, message: str | None = None) -> None:
         """Answer the *next* requests (any kind, any connection, pings too) with this error; None: the exchange's usual one."""
+        _check_count("next", next, 1)
+        if code is not None and not _is_whole(code) and not isinstance(code, str):
+            raise UsageError(f"code={code!r}: takes a whole number or text, as the exchange has it, or None for its usual one")
+        if message is not None and not isinstance(message, str):
+            raise UsageError(f"message={message!r}: takes text, or None for the exchange's usual one")
         self._call(self._rejections.extend, [(code, message)] * next)
 
     def delay(self, seconds: float) -> None:
         """Let every answer from now on wait; 0 ends it. Pushes do not wait: a first update may come before its answer."""
-        checked_timeout("seconds", seconds)
+        _check_seconds(seconds)
         self._call(setattr, self, "_delay_s", seconds)
 
     def garbage(self, text: str | None = None) -> None:
@@ -448,15 +480,19 @@ class Sandbox:
 
         With 0 it listens when the call returns. The markets go on meanwhile.
         """
-        checked_timeout("seconds", seconds)
+        _check_seconds(seconds)
         self._await(self._restart(seconds))
 
     def reorder(self, n: int) -> None:
         """Hold the next *n* answers on each open connection and send them in reverse when all are there; 0 releases them."""
+        _check_count("n", n, 0)
         self._call(self._reorder, n)
 
     def refuse(self, next: int = 1, status: int = 503, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Refuse the *next* handshakes with this HTTP *status* and further *headers*."""
+        _check_count("next", next, 1)
+        if not _is_whole(status) or status not in REFUSING:
+            raise UsageError(f"status={status!r}: takes an HTTP status from {min(REFUSING)} to {max(REFUSING)} that has a name")
         self._call(self._refusals.extend, [(status, tuple(headers))] * next)
 
     # To the server's thread
@@ -723,10 +759,7 @@ class Sandbox:
         assert self._loop is not None
         if not link.is_open:
             return
-        try:
-            link.connection.protocol.send_close(code, reason)
-        except ProtocolError as error:
-            raise UsageError(f"code={code!r}, reason={reason!r}: {error}") from error
+        link.connection.protocol.send_close(code, reason)
         self._flush(link)
         self._loop.call_later(CLOSE_LIMIT_S, link.connection.transport.abort)
 

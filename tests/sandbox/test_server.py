@@ -336,12 +336,35 @@ def test_close_without_answer(box, dial):
     box.wait_connections(0)
 
 
-@pytest.mark.parametrize("code", [1005, 99, 5000])
-def test_close_with_a_wrong_code(box, dial, code):
-    """A code that no close frame can have is refused."""
-    dial(box.url).result("ping")
-    with pytest.raises(UsageError, match=f"code={code}"):
-        box.close(code)
+@pytest.mark.parametrize(
+    ("method", "arguments", "said"),
+    [
+        ("close", (5,), r"code=5: takes a code that a close frame may have: 1000 to 1003, 1007 to 1014, 3000 to 4999"),
+        ("close", (1005,), r"code=1005: takes a code"),
+        ("close", (5000,), r"code=5000: takes a code"),
+        ("close", ("1000",), r"code='1000': takes a code"),
+        ("close", (1000, "x" * 124), r"reason='x+': takes text of at most 123 bytes"),
+        ("reject", ("x",), r"next='x': takes a whole number of 1 or more"),
+        ("reject", (0,), r"next=0: takes a whole number of 1 or more"),
+        ("reject", (1, [3]), r"code=\[3\]: takes a whole number or text"),
+        ("reject", (1, 3, 4), r"message=4: takes text"),
+        ("refuse", (1, 5), r"status=5: takes an HTTP status from 300 to 511"),
+        ("refuse", (1, 101), r"status=101: takes an HTTP status"),
+        ("refuse", (-1,), r"next=-1: takes a whole number of 1 or more"),
+        ("step", (-1,), r"n=-1: takes a whole number of 0 or more"),
+        ("step", (1.5,), r"n=1\.5: takes a whole number of 0 or more"),
+        ("reorder", (True,), r"n=True: takes a whole number of 0 or more"),
+        ("delay", (-1,), r"seconds=-1: takes seconds"),
+        ("delay", (None,), r"seconds=None: takes seconds, a finite number of 0 or more"),
+        ("restart", (float("inf"),), r"seconds=inf: takes seconds"),
+        ("garbage", (5,), r"text=5: takes the text of a message"),
+        ("push", (b"x",), r"text=b'x': takes the text of a message"),
+    ],
+)
+def test_senseless_faults(still_box, method, arguments, said):
+    """What no fault can be made of is refused on the caller's thread, with what it takes, though nobody is connected."""
+    with pytest.raises(UsageError, match=said):
+        getattr(still_box, method)(*arguments)
 
 
 def test_reject(box, dial):
