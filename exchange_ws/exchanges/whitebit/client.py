@@ -134,13 +134,14 @@ class WhiteBIT(Client):
         if not isinstance(method, str) or not method:
             raise UsageError(f'method {method!r}: takes the name of one, such as "lastprice_request"')
         if method == "authorize" or method.endswith(("_subscribe", "_unsubscribe")):
-            raise UsageError(f"{method}: would undo what this client has stated on the connection; use subscribe() instead")
+            instead = "it logs in by itself" if method == "authorize" else "use subscribe() or unsubscribe() instead"
+            raise UsageError(f"{method}: would undo what this client has stated on the connection; {instead}")
         if not isinstance(params, (list, tuple)):
             raise UsageError(f"{method}: params takes a list or a tuple, not {type(params).__name__}")
         try:
             dump(params)
         except (TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f"{method}: params cannot be said in JSON: {error}") from None
+            raise UsageError(f"{method}: params takes what JSON has (write a Decimal as text): {error}") from None
         reads = method in ("ping", "time") or method.endswith(("_request", "_query"))
         return self._call(Command(method, tuple(params), replay=reads), timeout)
 

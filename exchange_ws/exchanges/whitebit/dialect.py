@@ -278,7 +278,9 @@ def _settings(label: str, params: dict[str, Any]) -> tuple[Any, ...]:
     if unknown:
         raise UsageError(f"{label}: no parameter {', '.join(unknown)}; it takes {' and '.join(takes) or 'markets only'}")
     if label == "candles":
-        return (checked_candle_interval(params.get("interval")),)
+        if "interval" not in params:
+            raise UsageError("candles: needs an interval in seconds, such as interval=60")
+        return (checked_candle_interval(params["interval"]),)
     if label == "depth":
         return checked_book_limit(params.get("limit", 100)), checked_book_interval(params.get("interval", "0"))
     return ()

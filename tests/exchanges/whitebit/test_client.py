@@ -123,6 +123,21 @@ def test_senseless_request(box, ws, arguments):
     assert [] == box.received
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("trades_subscribe", ["BTC_USDT"]), r"use subscribe\(\) or unsubscribe\(\) instead"),
+        (("authorize", ["token", "public"]), r"authorize: .*; it logs in by itself"),
+        (("order", [Decimal("0.1")]), r"order: params takes what JSON has \(write a Decimal as text\)"),
+    ],
+)
+def test_senseless_request_is_explained(ws, arguments, said):
+    """The message says what to do instead, and repeats no parameter."""
+    with pytest.raises(UsageError, match=said) as caught:
+        ws.request(*arguments)
+    assert not {"token", "0.1"} & set(str(caught.value).replace("'", " ").split())
+
+
 def test_time(box, ws):
     """The exchange's clock, whole Unix seconds."""
     assert box.markets.now_us // 1_000_000 == ws.time()
