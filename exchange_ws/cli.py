@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import attrs
 
 import exchange_ws
-from exchange_ws.errors import ExchangeError, SubscriptionClosed, UpdateTimeout, UsageError
+from exchange_ws.errors import ExchangeError, RequestRejected, SubscriptionClosed, UpdateTimeout, UsageError
 from exchange_ws.events import BookUpdate, Event, Gap, Other
 
 if TYPE_CHECKING:
@@ -41,34 +42,41 @@ REDRAW_S = 0.1
 #: Seconds over which the table's rate is measured.
 RATE_WINDOW_S = 3.0
 
-#: Columns of the table beside time and symbol, for each kind of event; what fits into 80 characters.
+#: Columns of the table beside time and symbol, for each kind of event: its fields, or what `cell` makes of them.
 COLUMNS = {
     "Trade": ("side", "price", "size", "id"),
     "LastPrice": ("price",),
     "Ticker": ("last", "open", "high", "low", "volume"),
     "BookTicker": ("bid_size", "bid", "ask", "ask_size"),
     "Candle": ("open", "high", "low", "close", "volume"),
-    "BookUpdate": ("kind", "bid_size", "bid", "ask", "ask_size"),
+    "BookUpdate": ("kind", "bids/asks", "best changed bid", "best changed ask"),
     "Balance": ("asset", "available", "locked"),
     "Order": ("side", "type", "price", "size", "filled", "status"),
     "Fill": ("side", "price", "size", "fee", "role"),
     "Position": ("size", "entry_price", "unrealized_pnl", "leverage"),
 }
+#: Columns that go first where the terminal is narrow, in this order.
+LESSER = ("id", "bids/asks", "ask_size", "bid_size")
+#: Characters between two columns.
+BETWEEN = 2
+#: Characters of JSON that are worth a column; of that, and of nothing else, the rest may be cut off.
+DATA_WIDTH = 20
 #: Columns whose text is a word rather than a number.
-WORDS = frozenset({"side", "kind", "type", "status", "role", "asset", "data"})
+WORDS = frozenset({"time", "symbol", "side", "kind", "type", "status", "role", "asset", "data"})
 SIDE_STYLES = {"buy": "green", "sell": "red"}
 STATE_STYLES = {"open": "green", "connecting": "yellow", "reconnecting": "yellow", "closed": "red"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line, by default this process's; the exit code."""
-    # Without a handler, the standard library prints warnings to stderr; what a user has to know is told by the commands.
-    for name in ("exchange_ws", "websockets"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
+        # Without a handler, the standard library prints warnings to stderr; what a user has to know is told by the commands.
+        for name in ("exchange_ws", "websockets"):
+            logging.getLogger(name).addHandler(logging.NullHandler())
         arguments = _parser().parse_args(argv)
         arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: this process was started with it closed; then `print` does nothing
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -94,6 +102,20 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(WRONG_USAGE)
 
 
+class _Version(argparse.Action):
+    """Prints the version; looks it up only then, since that takes a tenth of the time of starting up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("exchange_ws")
+        except metadata.PackageNotFoundError:
+            version = "(a copy of the source, not installed)"
+        print(parser.prog, version)
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     """The whole command line; each command sets `run`."""
     parser = _Parser(
@@ -101,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Market data and requests over the WebSocket APIs of exchanges.",
         epilog="Where credentials are needed, they come from the environment: EXCHANGE_WS_<EXCHANGE>_KEY, _SECRET and _TOKEN.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     exchanges = sorted(exchange_ws.clients())
 
@@ -113,7 +136,11 @@ def _parser() -> argparse.ArgumentParser:
     stream.add_argument("exchange", choices=exchanges, metavar="EXCHANGE", help="one of: " + ", ".join(exchanges))
     stream.add_argument("channel", metavar="CHANNEL", help="as the exchange names it, e.g. trades")
     stream.add_argument(
-        "words", nargs="*", metavar="SYMBOL | KEY=VALUE", help="what to subscribe to, and options, e.g. limit=10 interval=0"
+        "words",
+        nargs="*",
+        default=[],  # without one, argparse names this among the missing
+        metavar="SYMBOL | KEY=VALUE",
+        help="what to subscribe to, and options, e.g. limit=10 interval=0",
     )
     stream.add_argument("--count", type=_positive_int, metavar="N", help="end after N events")
     stream.add_argument("--seconds", type=_seconds, metavar="S", help="end after S seconds")
@@ -125,11 +152,14 @@ def _parser() -> argparse.ArgumentParser:
         "request",
         help="make one request and print its result as JSON",
         description="Make one request, by the exchange's own method and parameters, and print its result as JSON.",
-        epilog="Example: exchange-ws request whitebit lastprice_request BTC_USDT --sandbox",
+        epilog="Examples: exchange-ws request whitebit lastprice_request BTC_USDT --sandbox; "
+        "with a number: exchange-ws request whitebit market_request '[\"BTC_USDT\", 86400]' --sandbox",
     )
     request.add_argument("exchange", choices=exchanges, metavar="EXCHANGE", help="one of: " + ", ".join(exchanges))
     request.add_argument("method", metavar="METHOD", help="as the exchange names it, e.g. time")
-    request.add_argument("params", nargs="*", metavar="PARAMS", help="a JSON list, or words, each taken as a string")
+    request.add_argument(
+        "params", nargs="*", default=[], metavar="PARAMS", help="words, each sent as text; or all as one JSON list"
+    )
     _add_endpoint(request)
     request.set_defaults(run=_request)
 
@@ -215,6 +245,19 @@ def request_params(words: Sequence[str]) -> list[Any]:
     return list(words)
 
 
+def params_hint(words: Sequence[str]) -> str:
+    """What to try when a request with *words* was refused: the JSON list, if one of them may have been meant as no text."""
+    meant = []
+    for word in words:
+        try:
+            meant.append(json.loads(word))
+        except ValueError:
+            meant.append(word)
+    if request_params(words) == meant or len(words) == 1 and words[0].startswith("["):
+        return ""
+    return f"words are sent as text; for other values give one JSON list: {shlex.quote(json.dumps(meant))}"
+
+
 def credentials(exchange: str, accepted: Sequence[str]) -> dict[str, str]:
     """The environment's credentials for *exchange*, those that its client accepts and that are not empty."""
     prefix = "EXCHANGE_WS_" + exchange.upper().replace("-", "_")
@@ -264,19 +307,21 @@ def gap_text(gap: Gap) -> str:
 
 def _tell(text: str) -> None:
     """One line on stderr."""
+    if sys.stderr is None:  # closed from the start; `print` would take stdout instead
+        return
     print("exchange-ws:", " ".join(text.split()), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def _client(arguments: argparse.Namespace) -> Iterator[Any]:
-    """The client that the arguments ask for, connected; closed at the end, as is the sandbox if there is one."""
+def _client(arguments: argparse.Namespace, **options: Any) -> Iterator[Any]:
+    """The client that the arguments ask for, with *options*, connected; at the end it is closed, and the sandbox if any."""
     exchange = arguments.exchange
     with contextlib.ExitStack() as stack:
         if arguments.sandbox:
-            client = stack.enter_context(_new_sandbox(exchange)).client()
+            client = stack.enter_context(_new_sandbox(exchange)).client(**options)
         else:
             accepted = inspect.signature(exchange_ws.clients()[exchange]).parameters
-            options: dict[str, Any] = dict(credentials(exchange, tuple(accepted)))
+            options.update(credentials(exchange, tuple(accepted)))
             if arguments.url is not None:
                 if "url" not in accepted:
                     raise UsageError(f"--url: {exchange} has more than one URL and takes none here")
@@ -297,7 +342,12 @@ def _new_sandbox(exchange: str, **options: Any) -> Any:
 def _request(arguments: argparse.Namespace) -> None:
     params = request_params(arguments.params)
     with _client(arguments) as client:
-        print(to_json(client.request(arguments.method, params)))
+        try:
+            result = client.request(arguments.method, params)
+        except RequestRejected as error:
+            hint = params_hint(arguments.params)
+            raise ExchangeError(f"{error} ({hint})" if hint else str(error)) from error
+        print(to_json(result))
 
 
 def _sandbox(arguments: argparse.Namespace) -> None:
@@ -312,9 +362,11 @@ def _sandbox(arguments: argparse.Namespace) -> None:
 
 def _stream(arguments: argparse.Namespace) -> None:
     topics, options = topics_and_options(arguments.words)
+    if sys.stdout is None:
+        return  # nobody will read it, as after `| head`
     title = (arguments.exchange, arguments.channel)
-    view = _Lines() if arguments.json or not sys.stdout.isatty() else _view_for_terminal(title)
-    with _client(arguments) as client:
+    view = _Lines(arguments.exchange) if arguments.json or not sys.stdout.isatty() else _view_for_terminal(title)
+    with _client(arguments, on_state=view.on_state) as client:
         # Not `with subscription`: the client's end is its end too, without a round trip that a dead link would delay.
         subscription = client.subscribe(arguments.channel, *topics, **options)
         with view:
@@ -326,6 +378,9 @@ class _View(Protocol):
 
     #: Seconds after which `show` wants to be called although nothing came.
     patience: float
+
+    def on_state(self, state: str) -> None:
+        """The client's state has changed. On a thread of the client's."""
 
     def __enter__(self) -> _View: ...
 
@@ -355,9 +410,16 @@ def _pump(view: _View, client: Any, subscription: Any, count: int | None, second
 
 
 class _Lines:
-    """JSON, one object a line, and gaps on stderr."""
+    """JSON, one object a line; losses and gaps on stderr."""
 
     patience = math.inf  # nothing has to be drawn while nothing comes
+
+    def __init__(self, exchange: str) -> None:
+        self._exchange = exchange
+
+    def on_state(self, state: str) -> None:
+        if state == "reconnecting":  # the gap is known only when there is a connection again
+            _tell(f"{self._exchange}: the connection is lost; connecting again")
 
     def __enter__(self) -> _Lines:
         return self
@@ -382,7 +444,7 @@ def _view_for_terminal(title: tuple[str, str]) -> _View:
         if error.name is None or error.name.partition(".")[0] != "rich":
             raise
         _tell("for a live table: python -m pip install 'rich>=13'")
-        return _Lines()
+        return _Lines(title[0])
 
 
 @attrs.frozen
@@ -415,6 +477,9 @@ class _LiveTable:
         self._began = time.monotonic()
         self._drawn = -math.inf
 
+    def on_state(self, state: str) -> None:
+        pass  # the next drawing shows it
+
     def __enter__(self) -> _LiveTable:
         self._live.__enter__()
         return self
@@ -439,14 +504,17 @@ class _LiveTable:
         rate = sum(number for _, number in self._arrivals) / max(1.0, min(RATE_WINDOW_S, now - self._began))
         status = Status(*self._title, client.state, rate, subscription.dropped, len(subscription.gaps))
         # Always handed over, so that what is drawn last is all that came; drawn only as often as eyes can follow.
-        self._live.update(screen(status, self._newest, list(self._recent), self._gap, self._live.console.height))
+        size = self._live.console.size
+        self._live.update(screen(status, self._newest, list(self._recent), self._gap, size.height, size.width))
         if now - self._drawn >= REDRAW_S:
             self._drawn = now
             self._live.refresh()
 
 
-def screen(status: Status, newest: dict[Any, Any], recent: Sequence[Any], gap: Gap | None, height: int) -> RenderableType:
-    """What the live table looks like: *newest* by symbol, *recent* newest first, in at most *height* lines."""
+def screen(
+    status: Status, newest: dict[Any, Any], recent: Sequence[Any], gap: Gap | None, height: int, width: int
+) -> RenderableType:
+    """The live table: *newest* by symbol, *recent* newest first, in at most *height* lines of *width* characters."""
     from rich.console import Group
     from rich.text import Text
 
@@ -467,49 +535,78 @@ def screen(status: Status, newest: dict[Any, Any], recent: Sequence[Any], gap: G
         note.append(f"{len(shown)} of {len(newest)} symbols   ")
     if gap is not None:
         note.append(gap_text(gap), "yellow")
-    return Group(head, Text(), _table(shown, recent[: rows - len(shown)]), note)
+    return Group(head, Text(), _table(shown, recent[: rows - len(shown)], width), note)
 
 
-def _table(newest: Sequence[Any], recent: Sequence[Any]) -> Table:
+def _table(newest: Sequence[Any], recent: Sequence[Any], width: int) -> Table:
     """Both lists, newest rows above the rule."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    columns = COLUMNS.get(type(recent[0]).__name__, ("data",))
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("time", no_wrap=True, width=12)
-    table.add_column("symbol", no_wrap=True)
-    for column in columns:
+    columns = ("time", "symbol", *COLUMNS.get(type(recent[0]).__name__, ("data",)))
+    rows = [[cell(row, column) for column in columns] for row in (*newest, *recent)]
+    widths = {column: max(cell_len(text) for text in (column, *texts)) for column, texts in zip(columns, zip(*rows))}
+    shown = fitting(widths, width)
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, expand=True, pad_edge=False, padding=(0, BETWEEN - 1, 0, 0), header_style="dim"
+    )
+    for column in shown:
         justify: Any = "left" if column in WORDS else "right"
-        table.add_column(column.replace("_", " "), justify=justify, no_wrap=True)
-    for rows, style in ((newest, "bold"), (recent, "")):
-        for row in rows:
-            style_of_side = SIDE_STYLES.get(getattr(row, "side", None) or "", "")
-            texts = (
-                _clock_time(getattr(row, "time", None) or getattr(row, "received", None)),
-                getattr(row, "symbol", None) or "",
-                *(cell(row, column) for column in columns),
-            )
-            table.add_row(
-                *(Text(text) for text in texts),  # not str, in which rich would read [...] as markup
-                style=f"{style} {style_of_side}".strip(),
-            )
-        table.add_section()
+        if column == "data":
+            rest = width - sum(widths[name] + BETWEEN for name in shown if name != "data")
+            table.add_column(column, no_wrap=True, max_width=rest)
+        else:  # folded if it does not even fit alone: digits that are cut off make another number
+            table.add_column(column.replace("_", " "), justify=justify, overflow="fold", no_wrap=len(shown) > 1)
+    for place, (row, texts) in enumerate(zip((*newest, *recent), rows)):
+        style = "bold " if place < len(newest) else ""
+        table.add_row(
+            *(
+                Text(text) for column, text in zip(columns, texts) if column in shown
+            ),  # in a str, rich would read [...] as markup
+            style=(style + SIDE_STYLES.get(getattr(row, "side", None) or "", "")).strip(),
+            end_section=place == len(newest) - 1,
+        )
     return table
 
 
+def fitting(widths: dict[str, int], width: int) -> list[str]:
+    """
+    The columns that are shown on *width* characters, of all in order with the *widths* that they need.
+
+    Whole columns are left out, so that no number is cut: those of `LESSER`, then from the right; the first one, with the symbol
+    beside it, goes last.
+    """
+    shown = list(widths)
+    lesser = [column for column in LESSER if column in shown]
+    others = [column for column in reversed(shown[2:]) if column not in lesser]
+    least = {**widths, "data": min(DATA_WIDTH, widths.get("data", 0))}
+    for column in (*lesser, *others[:-2], "time", *others[-2:-1], "symbol"):
+        if sum(least[name] + BETWEEN for name in shown) - BETWEEN <= width:
+            break
+        shown.remove(column)
+    return shown
+
+
 def cell(item: Any, column: str) -> str:
-    """The text of one field; a book update shows the best of its levels."""
+    """The text of one field; of a book update, how many levels it changes on each side, and the best of these."""
     if column == "data":
         return json.dumps(getattr(item, "raw", item), default=_plain)
-    if isinstance(item, BookUpdate) and column != "kind":
-        side, place = column.partition("_")[::2]
-        levels = item.bids if side == "bid" else item.asks
-        value = levels[0][1 if place else 0] if levels else None
-    else:
-        value = getattr(item, column, None)
+    if column == "time":
+        return _clock_time(getattr(item, "time", None) or getattr(item, "received", None))
+    if isinstance(item, BookUpdate):
+        if column == "bids/asks":
+            return f"{len(item.bids)}/{len(item.asks)}"
+        if column.startswith("best changed"):
+            levels = item.bids if column.endswith("bid") else item.asks
+            return _level(*levels[0]) if levels else ""
+    value = getattr(item, column, None)
     return "" if value is None else _digits(value)
+
+
+def _level(price: Any, size: Any) -> str:
+    return f"{_digits(price)} x {_digits(size)}" if size else f"{_digits(price)} gone"
 
 
 def _digits(value: Any) -> str:

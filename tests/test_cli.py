@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from decimal import Decimal
+from importlib import metadata
 from pathlib import Path
 
 import attrs
@@ -128,6 +129,23 @@ def test_request_params_that_are_no_json():
 
 
 @pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ([], ""),
+        (["BTC_USDT"], ""),
+        (["[5]"], ""),
+        (
+            ["BTC_USDT", "86400"],
+            "words are sent as text; for other values give one JSON list: '[\"BTC_USDT\", 86400]'",
+        ),
+    ],
+)
+def test_params_hint(words, hint):
+    """A word that may have been meant as a number is, once the exchange has refused it, shown as one."""
+    assert hint == cli.params_hint(words)
+
+
+@pytest.mark.parametrize(
     ("accepted", "found"),
     [
         (("url", "api_key", "api_secret", "token"), {"api_key": "k", "api_secret": "s"}),
@@ -195,10 +213,15 @@ def test_gap_text(gap, text):
 
 @pytest.mark.parametrize("kind", cli.COLUMNS)
 def test_columns_exist(kind):
-    """The table's columns are fields of the event; those of a book are its best levels."""
+    """The table's columns are fields of the event; those of a book tell of its levels."""
     fields = {field.name for field in attrs.fields(getattr(events, kind))}
-    best = {"bid", "bid_size", "ask", "ask_size"} if kind == "BookUpdate" else set()
-    assert set() == set(cli.COLUMNS[kind]) - fields - best
+    made = {"bids/asks", "best changed bid", "best changed ask"} if kind == "BookUpdate" else set()
+    assert set() == set(cli.COLUMNS[kind]) - fields - made
+
+
+DELTA = BookUpdate(
+    "x", "d", "A", None, 1.0, None, None, "delta", ((Decimal(5), Decimal("0.2")), (4, 1)), ((Decimal(6), Decimal(0)),), 1, 0
+)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +229,12 @@ def test_columns_exist(kind):
     [
         (trade(), "size", "0.00000001"),
         (trade(side=None), "side", ""),
-        (BookUpdate("x", "d", "A", None, 1.0, None, None, "delta", ((Decimal(5), Decimal(2)),), (), 1, 0), "bid", "5"),
-        (BookUpdate("x", "d", "A", None, 1.0, None, None, "delta", ((Decimal(5), Decimal(2)),), (), 1, 0), "bid_size", "2"),
-        (BookUpdate("x", "d", "A", None, 1.0, None, None, "delta", ((Decimal(5), Decimal(2)),), (), 1, 0), "ask", ""),
+        (DELTA, "kind", "delta"),
+        (DELTA, "bids/asks", "2/1"),
+        (DELTA, "best changed bid", "5 x 0.2"),
+        (DELTA, "best changed ask", "6 gone"),
+        (attrs.evolve(DELTA, asks=()), "best changed ask", ""),
+        (trade(time=None, received=None), "time", ""),
         (Other("x", "new", None, None, 1.5, {"a": [1]}, None), "data", '{"a": [1]}'),
         (["BTC", 1], "data", '["BTC", 1]'),
     ],
@@ -218,10 +244,10 @@ def test_cell(item, column, text):
     assert text == cli.cell(item, column)
 
 
-def drawn(status: cli.Status, newest: dict, recent: list, gap: Gap | None, height: int = 24) -> list[str]:
-    """The lines of the table on a terminal of 80 characters."""
-    console = Console(file=io.StringIO(), width=80, height=height, color_system=None)
-    console.print(cli.screen(status, newest, recent, gap, height))
+def drawn(status: cli.Status, newest: dict, recent: list, gap: Gap | None, height: int = 24, width: int = 80) -> list[str]:
+    """The lines of the table on a terminal of so many lines and characters."""
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    console.print(cli.screen(status, newest, recent, gap, height, width))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
@@ -255,6 +281,48 @@ def test_screen_keeps_few_symbols_in_place():
     assert [["A", "sell", "3"], ["B", "buy", "2"], ["A", "sell", "3"], ["B", "buy", "2"], ["A", "buy", "1"]] == rows
 
 
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (80, ["time", "symbol", "side", "price", "size", "id"]),
+        (50, ["time", "symbol", "side", "price", "size"]),
+        (48, ["time", "symbol", "side", "price"]),
+        (33, ["symbol", "side", "price"]),
+        (20, ["symbol", "side"]),
+        (10, ["side"]),
+    ],
+)
+def test_screen_leaves_out_columns(width, columns):
+    """A narrow terminal shows fewer columns; what is shown is shown whole."""
+    item = trade(number=123)
+    lines = drawn(OPEN, {"BTC_USDT": item}, [item], None, width=width)
+    assert columns == lines[2].split()
+    assert [cli.cell(item, column) for column in columns] == lines[4].split()
+    assert max(map(len, lines)) <= width
+
+
+def test_screen_folds_a_number():
+    """A number that does not fit by itself is continued on the next line rather than cut."""
+    price = events.LastPrice("x", "p", "A", 1.0, 1.0, None, None, Decimal("1234567890"))
+    lines = drawn(OPEN, {"A": price}, [price], None, width=6)
+    assert ["123456", "  7890"] == lines[4:6]
+
+
+def test_screen_of_a_book():
+    """The levels of a change are not the best ones of the book, and do not look so."""
+    lines = drawn(OPEN, {"A": DELTA}, [DELTA], None, width=100)
+    assert "time symbol kind bids/asks best changed bid best changed ask".split() == lines[2].split()
+    assert "A delta 2/1 5 x 0.2 6 gone".split() == lines[4].split()[1:]
+
+
+def test_screen_cuts_off_json():
+    """JSON has no digits to protect: it takes what is left."""
+    row = Other("x", "new", "A", 1.0, 1.0, {"a": "b" * 200}, None)
+    lines = drawn(OPEN, {"A": row}, [row], None, width=60)
+    assert ["time", "symbol", "data"] == lines[2].split()
+    assert 60 == len(lines[4]) and lines[4].endswith("bbb\u2026")
+
+
 def test_no_rich(monkeypatch, capsys):
     """Without rich, a terminal gets lines, and a hint once."""
     monkeypatch.setitem(sys.modules, "rich.live", None)
@@ -270,7 +338,9 @@ def test_no_rich(monkeypatch, capsys):
     ("arguments", "command", "text"),
     [
         ([], "", "the following arguments are required: COMMAND"),
-        (["stream"], " stream", "the following arguments are required: EXCHANGE, CHANNEL, SYMBOL | KEY=VALUE"),
+        (["stream"], " stream", "the following arguments are required: EXCHANGE, CHANNEL"),
+        (["stream", "whitebit"], " stream", "the following arguments are required: CHANNEL"),
+        (["request", "whitebit"], " request", "the following arguments are required: METHOD"),
         (["stream", "whitebit", "a", "--count", "0"], " stream", "argument --count: '0': takes a whole number above 0"),
         (
             ["stream", "whitebit", "a", "--seconds", "inf"],
@@ -307,6 +377,22 @@ def test_request_with_params_that_are_no_json(capsys):
     """Nothing is dialled for parameters that cannot be read."""
     assert 2 == cli.main(["request", "whitebit", "time", "[", "--url", "ws://127.0.0.1:9"])
     assert capsys.readouterr().err.startswith("exchange-ws: params='[': takes a JSON list, or words")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_version(installed, monkeypatch, capsys):
+    """The version of what is installed."""
+
+    def version(name):
+        if installed:
+            return f"1.2.3 of {name}"
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    text = "1.2.3 of exchange_ws" if installed else "(a copy of the source, not installed)"
+    assert (0, (f"exchange-ws {text}\n", "")) == (caught.value.code, capsys.readouterr())
 
 
 # Processes and the sandbox.
@@ -406,6 +492,45 @@ def test_stream_into_a_closed_pipe(start):
     assert (0, "") == (process.wait(LIMIT_S), process.stderr.read())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell that closes what a program begins with")
+@pytest.mark.parametrize(
+    "arguments",
+    ["stream whitebit trades BTC_USDT --sandbox", "request whitebit time --sandbox", "--version", "request mtgox x"],
+)
+def test_closed_output(arguments):
+    """A program that begins without stdout and stderr ends as it would with them, and a stream that nobody can read at once."""
+    expected = 2 if "mtgox" in arguments else 0
+    for closed in (">&-", ">&- 2>&-"):
+        ended = subprocess.run(
+            f"{sys.executable} -W error -m exchange_ws {arguments} {closed}",
+            shell=True,
+            cwd=ROOT,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert expected == ended.returncode
+        assert "Traceback" not in ended.stderr and "internal error" not in ended.stderr
+
+
+@pytest.mark.parametrize("module", ["exchange_ws", "exchange_ws.cli", "exchange_ws.core.session"])
+def test_interrupted_while_it_starts(module):
+    """Ctrl-C while the package is being imported ends as quietly as later."""
+    program = f"""
+import signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from exchange_ws_main import main
+sys.exit(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    assert (130, "", "") == (ended.returncode, ended.stdout, ended.stderr)
+
+
 def test_sandbox_and_url(start):
     """`sandbox` prints a URL that `--url` takes, and serves until Ctrl-C."""
     process = start("sandbox", "whitebit", "--seed", "7")
@@ -427,10 +552,12 @@ def test_sandbox_on_a_taken_port(start):
 
 
 def test_gap_is_told(start, box):
-    """A lost connection is made again, and what may be missing is told on stderr and in the JSON."""
+    """A loss is told on stderr at once; what may be missing, when there is a connection again, there and in the JSON."""
     process = start("stream", "whitebit", "lastprice", "BTC_USDT", "--url", box.url)
     assert "gap" not in json.loads(process.stdout.readline())
+    box.refuse(1)
     box.drop()
+    assert "exchange-ws: whitebit: the connection is lost; connecting again\n" == process.stderr.readline()
     line = process.stderr.readline()
     assert line.startswith("exchange-ws: gap (reconnect), an unknown number of messages missing")
     marked = next(event for event in map(json.loads, process.stdout) if "gap" in event)
