@@ -241,6 +241,21 @@ class Market:
             if not left:
                 return
 
+    def take(self, side: str, levels: Sequence[tuple[Decimal, Decimal]]) -> list[Trade]:
+        """
+        A taker from outside, now: *side* "buy" takes asks, "sell" takes bids. Its trades, one for each level.
+
+        *levels* are (price, size), each of which must stand on the book with at least that size.
+        """
+        book = self._asks if side == "buy" else self._bids
+        for price, size in levels:
+            ticks, lots = int(price / self.instrument.tick), int(size / self.instrument.lot)
+            self._set(book, ticks, book[ticks] - lots)
+            self._trade(self.now_us, ticks, lots, side)
+        self._refill()
+        self.book_us = self.now_us
+        return list(self.trades)[len(self.trades) - len(levels) :]
+
     def _trade(self, time_us: int, price: int, size: int, side: str) -> None:
         self._last = price
         self.trades.append(Trade(next(self._ids), time_us, self._price(price), self._size(size), side))

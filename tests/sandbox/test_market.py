@@ -217,3 +217,18 @@ def test_prices_are_exact():
         places = market.instrument.tick.as_tuple().exponent
         assert {places} == {trade.price.as_tuple().exponent for trade in market.trades}
     assert len(INSTRUMENTS) == len(walked(0).markets)
+
+
+def test_a_taker_from_outside():
+    """What it takes is gone from the book, traded at those prices now, and the book is full as ever."""
+    markets = walked(5)
+    market = markets.markets[0]
+    (first, first_size), (second, second_size), *_ = market.book(2)[1].items()
+    trades = market.take("buy", [(first, first_size), (second, second_size / 2)])
+    told = [(trade.price, trade.size, trade.side, trade.time_us) for trade in trades]
+    assert [(first, first_size, "buy", markets.now_us), (second, second_size / 2, "buy", markets.now_us)] == told
+    assert trades == list(market.trades)[-2:]
+    bids, asks = market.book(LEVELS)
+    assert (LEVELS, LEVELS) == (len(bids), len(asks))
+    assert (first in asks, asks[second], market.last) == (False, second_size / 2, second)
+    assert max(bids) < min(asks)
