@@ -102,8 +102,9 @@ class Order:
     """
     One order as it was at `updated_us`.
 
-    `price` is None for a market order. A market order has either `size` (base) or `funds` (quote to spend or to earn); for the
-    latter `size` is None. `value` is the quote amount filled, `fee` the sum of its fills'.
+    `price` is None for a market order, and for one at the `best` price that waits. A market order has either `size` (base) or
+    `funds` (quote to spend or to earn); for the latter `size` is None. `value` is the quote amount filled, `fee` the sum of its
+    fills'.
     """
 
     id: int
@@ -118,6 +119,7 @@ class Order:
     time_in_force: str = "gtc"  #: or "ioc", "fok"
     post_only: bool = False
     reduce_only: bool = False
+    best: str = ""  #: "own" or "other": its price is, or will be when it is triggered, the best one of that side of the book
     stop_price: Decimal | None = None
     stop_above: bool | None = None  #: triggered by a last price at or above `stop_price`; False: at or below; None: no stop
     triggered: bool = False
@@ -291,6 +293,7 @@ class Account:
         time_in_force: str = "gtc",
         post_only: bool = False,
         reduce_only: bool = False,
+        best: str = "",
         client_id: str = "",
     ) -> Order:
         """
@@ -303,7 +306,7 @@ class Account:
         funds
             Quote amount to spend or to earn: of a market order only.
         price
-            A multiple of the tick. None: at the market.
+            A multiple of the tick. None: at the market, or at the `best` price.
         stop_price
             Wait until the last price has come from the present one to this.
         time_in_force
@@ -312,13 +315,21 @@ class Account:
             Rejected if it would be filled at once: the order then has the status "rejected".
         reduce_only
             Of a perpetual: fills only as much as there is of an opposite position.
+        best
+            Price it, when it begins, like the best order of its "own" side of the book, or of the "other" one.
         """
-        self._check(instrument, side, size, funds, price, stop_price, time_in_force, post_only)
+        market = self._accounts.market(instrument)
+        if best:
+            if best not in ("own", "other") or price is not None or size is None:
+                raise Refused("price", 'an order at the "own" or the "other" side\'s best price has a size, and no price')
+            if stop_price is None:
+                price = self._best(market, side, best)
+        self._check(instrument, side, size, funds, price, stop_price, time_in_force, post_only and not best)
         if client_id and any(order.client_id == client_id for order in self.open_orders):
             raise Refused("client id", "an open order has that client id")
         if reduce_only and not self._reducible(instrument, side):
             raise Refused("reduce only", "there is no position to reduce")
-        last = self._accounts.market(instrument).last
+        last = market.last
         if stop_price == last:
             raise Refused("stop price", "the last price is there already")
         order = Order(
@@ -334,6 +345,7 @@ class Account:
             time_in_force,
             post_only,
             reduce_only,
+            best,
             stop_price,
             None if stop_price is None else stop_price > last,
             fee_asset=instrument.base if side == "buy" and not instrument.perpetual else instrument.quote,
@@ -446,6 +458,9 @@ class Account:
     def trigger(self, order_id: int) -> None:
         """For `Accounts`: the last price has reached the order's stop price."""
         order = attrs.evolve(self.orders[order_id], triggered=True, updated_us=self._now_us)
+        if order.best:
+            price = self._best(self._accounts.market(order.instrument), order.side, order.best)
+            order = attrs.evolve(order, price=price)
         try:
             self._start(order)
         except Refused as refusal:
@@ -515,6 +530,10 @@ class Account:
             raise Refused("value", "the funds of a market order, above 0")
         if time_in_force not in ("gtc", "ioc", "fok") or (post_only and (time_in_force != "gtc" or price is None)):
             raise Refused("time in force", 'takes "gtc", "ioc" or "fok"; post only goes with a limit order and "gtc"')
+
+    def _best(self, market: Market, side: str, best: str) -> Decimal:
+        top = market.top
+        return top.bid if (side == "buy") == (best == "own") else top.ask
 
     def _reducible(self, instrument: Instrument, side: str) -> Decimal:
         """Size of the position that an order of that side would close."""

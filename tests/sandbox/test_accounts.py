@@ -178,6 +178,20 @@ def test_a_stop_order_that_cannot_be_paid_is_cancelled():
     assert (CANCELLED, "balance") == (world.account.orders[order.id].status, world.account.orders[order.id].reason)
 
 
+@pytest.mark.parametrize(("best", "post_only", "role"), [("own", True, "maker"), ("other", False, "taker")])
+def test_best_price(best, post_only, role):
+    """The price is the top of a side of the book, at once or when it is triggered."""
+    world = World()
+    top = world.market().top
+    order = world.account.place(COIN, "buy", size=D("0.01"), best=best, post_only=post_only)
+    assert (top.bid if best == "own" else top.ask) == order.price
+    stop = world.account.place(COIN, "sell", size=D("0.01"), best=best, post_only=post_only, stop_price=top.bid - D("0.05"))
+    assert (None, True) == (stop.price, stop.waits)
+    world.step_until(lambda: not world.account.open_orders)
+    assert {role} == {fill.role for fill in world.account.fills}
+    assert [FILLED, FILLED] == [world.account.orders[made.id].status for made in (order, stop)]
+
+
 def test_modify_keeps_the_id():
     """The locked amount follows price and size; a better price takes what it now reaches."""
     world = World()
@@ -219,6 +233,8 @@ def test_modify_with_a_new_id():
         ("time in force", {"time_in_force": "ioc", "post_only": True}),
         ("client id", {"client_id": "taken"}),
         ("balance", {"size": D(1000)}),
+        ("price", {"best": "own"}),
+        ("price", {"best": "worst", "price": None}),
         ("reduce only", {"instrument": WILD, "reduce_only": True}),
     ],
 )
