@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
 import importlib
 import json
 import logging
@@ -26,7 +27,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Callable, Protocol, TypeVar, Union
+from typing import Any, Callable, Protocol, TypeVar, Union, runtime_checkable
 
 import attrs
 
@@ -43,7 +44,7 @@ try:
 except ImportError as error:  # an extra of the package, since only demos and tests need a server
     raise ImportError("the sandbox needs the websockets library, 15 or newer: pip install 'exchange_ws[sandbox]'") from error
 
-__all__ = ["Credentials", "Exchange", "Hangup", "Sandbox"]
+__all__ = ["Credentials", "Exchange", "Hangup", "HttpAnswer", "Rest", "Sandbox", "Tokens"]
 
 logger = logging.getLogger(__name__)
 # The library's own log tells of every refused handshake and reset, most of them made on purpose here: only for who asks.
@@ -56,6 +57,8 @@ CALL_LIMIT_S = 10.0  # the server thread answers at once; only a bug or a stoppe
 CLOSE_LIMIT_S = 1.0  # for the peer's part of the closing handshake, and for unsent bytes when the server stops
 RECEIVED_KEPT = 10_000  # messages from clients
 BUFFER_LIMIT = 64 * 2**20  # bytes unsent to a client that does not read; then it is cut off
+HTTP_LIMIT_S = 5.0  # for one HTTP request to arrive
+HTTP_MOST = 2**16  # bytes of its head, and of its body
 GARBAGE = '{"id":null,"method":"'  # cut in the middle of a message
 CLOSE_CODES = ((1000, 1003), (1007, 1014), (3000, 4999))  # first and last of what a close frame may have [RFC 6455, 7.4]
 REASON_LIMIT = 123  # bytes: a control frame has 125, two of them for the code [RFC 6455, 5.5]
@@ -63,6 +66,8 @@ REFUSING = frozenset(int(status) for status in HTTPStatus if status >= 300)  # a
 
 Result = TypeVar("Result")
 Predicate = Union[str, Callable[[Any], object]]
+#: Status, headers and body of an HTTP response.
+HttpAnswer = tuple[int, Mapping[str, str], bytes]
 
 
 class Hangup(Exception):
@@ -88,6 +93,8 @@ class Exchange(Protocol):
     One exchange's side of its language, made by ``factory(markets, credentials, seed)``.
 
     All methods but `wiring` are called on the server's thread. `state` is whatever `open` returned for the connection.
+
+    An exchange with a REST side is a `Rest` too, one whose tokens can expire a `Tokens`.
     """
 
     #: Path of the WebSocket endpoint, such as "/ws".
@@ -128,6 +135,33 @@ class Exchange(Protocol):
 
     def wiring(self, url: str, rest_url: str) -> Mapping[str, Any]:
         """Arguments that make a client of this exchange talk to the sandbox at these addresses."""
+
+
+@runtime_checkable
+class Rest(Protocol):
+    """What an `Exchange` has that answers plain HTTP too, at an address of its own. Called on the server's thread."""
+
+    #: HTTP requests allowed, all together: count, and the window in seconds.
+    rest_requests: tuple[int, float]
+
+    def rest(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """The answer to one HTTP request; the names of *headers* are in lower case, *path* has its query."""
+
+    def rest_too_many(self) -> HttpAnswer:
+        """The answer to a request beyond the limit."""
+
+
+@runtime_checkable
+class Tokens(Protocol):
+    """What an `Exchange` has whose tokens can expire."""
+
+    #: One that is accepted now.
+    token: str
+    #: Seconds of market time for which one that it issues is accepted.
+    token_s: float
+
+    def expire_tokens(self) -> None:
+        """Accept none of those that there are, and make another `token`. On the server's thread."""
 
 
 def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
@@ -222,6 +256,8 @@ class Sandbox:
         Enforce the exchange's limits: requests, new connections, idle time.
     idle
         Seconds without a message from the client after which the connection is closed; None: the exchange's own.
+    token_lifetime
+        Seconds of market time for which a token that the sandbox issues is accepted; None: the exchange's own.
 
     Raises
     ------
@@ -240,11 +276,12 @@ class Sandbox:
         tls: ssl.SSLContext | None = None,
         limits: bool = True,
         idle: float | None = None,
+        token_lifetime: float | None = None,
     ) -> None:
         factories = _factories()
         if exchange not in factories:
             raise UsageError(f"exchange={exchange!r}: takes one of {', '.join(sorted(factories))}")
-        for name, value in (("tick", tick), ("idle", idle)):
+        for name, value in (("tick", tick), ("idle", idle), ("token_lifetime", token_lifetime)):
             checked_timeout(name, value)
             if value == 0:
                 raise UsageError(f"{name}=0: takes seconds above 0, or None")
@@ -264,6 +301,10 @@ class Sandbox:
         #: The markets themselves, to compare with; look only while nothing moves them (`tick=None`).
         self.markets = Markets(start_us, seed=seed)
         self._exchange = factories[exchange](self.markets, self._credentials, seed)
+        if token_lifetime is not None:
+            if not isinstance(self._exchange, Tokens):
+                raise UsageError(f"token_lifetime={token_lifetime!r}: {exchange} issues no tokens")
+            self._exchange.token_s = token_lifetime
         self._idle_s = idle if idle is not None else self._exchange.idle_s if limits else None
 
         self._changed = threading.Condition()  # guards the next two
@@ -283,6 +324,10 @@ class Sandbox:
         self._ticker: asyncio.TimerHandle | None = None
         self._relisten: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+
+        self._rest_times: deque[float] = deque()  # loop times of the HTTP requests within the window
+        self._rest_writers: set[asyncio.StreamWriter] = set()  # of the HTTP connections that there are
+        self._rest_port: int | None = None  # set before _ready is done; None: no REST side
 
         self._loop: asyncio.AbstractEventLoop | None = None  # set by the thread before _ready is done
         self._stopping: asyncio.Event | None = None  # the same
@@ -330,8 +375,10 @@ class Sandbox:
 
     @property
     def rest_url(self) -> str:
-        """Address that REST paths are appended to."""
-        return f"{'http' if self._tls is None else 'https'}://{self._address}"
+        """Address that REST paths are appended to; the faults of the WebSocket side do not concern it."""
+        host, _, port = self._address.rpartition(":")
+        port = port if self._rest_port is None else str(self._rest_port)
+        return f"{'http' if self._tls is None else 'https'}://{host}:{port}"
 
     @property
     def _address(self) -> str:
@@ -352,12 +399,12 @@ class Sandbox:
 
     @property
     def token(self) -> str:
-        """Token that the sandbox accepts."""
-        return self._credentials.token
+        """Token that the sandbox accepts until `expire_tokens`; then there is another."""
+        return self._exchange.token if isinstance(self._exchange, Tokens) else self._credentials.token
 
     def client(self, **options: Any) -> Any:
-        """A client of this exchange, wired to the sandbox and not connected yet; *options* as for its class."""
-        return exchange_ws.clients()[self.exchange](**self._exchange.wiring(self.url, self.rest_url), **options)
+        """A client of this exchange, wired to the sandbox and not connected yet; *options* as for its class, and go first."""
+        return exchange_ws.clients()[self.exchange](**{**self._exchange.wiring(self.url, self.rest_url), **options})
 
     # What tests ask
 
@@ -474,6 +521,16 @@ class Sandbox:
         """Drop the subscriptions of every open connection without telling it."""
         self._call(self._forget)
 
+    def expire_tokens(self) -> None:
+        """
+        Refuse every token that there is at the next login; `token` is another one then. Who is logged in stays so.
+
+        `UsageError` if the exchange has no tokens.
+        """
+        if not isinstance(self._exchange, Tokens):
+            raise UsageError(f"{self.exchange} has no tokens that could expire")
+        self._call(self._exchange.expire_tokens)
+
     def restart(self, seconds: float = 0) -> None:
         """
         Reset every connection, stop listening, and listen on the same port again after *seconds*.
@@ -532,6 +589,7 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._port = await self._listen()
+        rest = await self._listen_rest()
         if self._tick is not None:
             self._ticker = self._loop.call_later(self._tick, self._on_tick, self._loop.time() + self._tick)
         self._ready.set_result(self._port)
@@ -540,6 +598,11 @@ class Sandbox:
             if timer is not None:
                 timer.cancel()
         await self._shut(self._leave)
+        if rest is not None:
+            rest.close()
+            for writer in self._rest_writers:
+                writer.transport.abort()
+            await rest.wait_closed()
 
     async def _listen(self) -> int:
         self._shutting = False
@@ -557,6 +620,44 @@ class Sandbox:
             logger=_library_logger,
         )
         return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    async def _listen_rest(self) -> asyncio.Server | None:
+        """Answer HTTP too, where the exchange does, on a port of its own: the WebSocket library reads GET only."""
+        if not isinstance(self._exchange, Rest):
+            return None
+        rest = await asyncio.start_server(self._serve_rest, self._host, 0, ssl=self._tls, limit=HTTP_MOST)
+        self._rest_port = int(rest.sockets[0].getsockname()[1])
+        return rest
+
+    async def _serve_rest(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One HTTP request, its answer, and the end of the connection [RFC 9112]."""
+        self._rest_writers.add(writer)
+        try:
+            status, headers, body = await asyncio.wait_for(self._rest_answer(reader), HTTP_LIMIT_S)
+            head = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}", f"Content-Length: {len(body)}", "Connection: close"]
+            head += [f"{name}: {value}" for name, value in headers.items()]
+            writer.write("\r\n".join([*head, "", ""]).encode() + body)
+            await writer.drain()
+        except (OSError, EOFError, asyncio.LimitOverrunError, asyncio.TimeoutError):
+            pass  # no request, or nobody who waits for the answer
+        except Exception:
+            logger.exception("sandbox %s: an HTTP request could not be answered", self.exchange)
+        finally:
+            self._rest_writers.discard(writer)
+            writer.close()
+
+    async def _rest_answer(self, reader: asyncio.StreamReader) -> HttpAnswer:
+        assert isinstance(self._exchange, Rest)
+        request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = headers.get("content-length", "0")
+        words = request.split(" ")
+        if len(words) != 3 or not length.isdecimal() or int(length) > HTTP_MOST:
+            return 400, {}, b""
+        body = await reader.readexactly(int(length))
+        if self._limits and not self._allowed(self._rest_times, self._exchange.rest_requests):
+            return self._exchange.rest_too_many()
+        return self._exchange.rest(words[0], words[1], headers, body)
 
     async def _shut(self, end: Callable[[_Link], None]) -> None:
         """Stop listening, and *end* every connection."""

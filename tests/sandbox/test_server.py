@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import re
 import socket
 import ssl
 import struct
@@ -58,12 +59,14 @@ def test_life():
         box.drop()
     box.stop()
     assert box is box.start() is box.start()
-    host, port = "127.0.0.1", int(box.rest_url.rpartition(":")[2])
-    assert (f"ws://{host}:{port}/ws", f"http://{host}:{port}") == (box.url, box.rest_url)
+    host = "127.0.0.1"
+    port, rest_port = (int(re.search(r"127\.0\.0\.1:(\d+)", url)[1]) for url in (box.url, box.rest_url))
+    assert (f"ws://{host}:{port}/ws", f"http://{host}:{rest_port}") == (box.url, box.rest_url)
     box.stop()
     box.stop()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, port), LIMIT_S)
+    for gone in (port, rest_port):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, gone), LIMIT_S)
     with pytest.raises(UsageError, match="not running"):
         box.step()
     with pytest.raises(UsageError, match="make a new one"):
@@ -77,6 +80,7 @@ def test_life():
         ({"exchange": "whitebit", "tick": 0}, r"tick=0"),
         ({"exchange": "whitebit", "tick": -1}, r"tick=-1"),
         ({"exchange": "whitebit", "idle": 0}, r"idle=0"),
+        ({"exchange": "whitebit", "token_lifetime": 0}, r"token_lifetime=0"),
         ({"exchange": "whitebit", "port": 70000}, r"port=70000"),
     ],
 )
@@ -89,7 +93,7 @@ def test_wrong_arguments(arguments, said):
 def test_taken_port():
     """A port in use is an error of `start`, and leaves no thread."""
     with Sandbox("whitebit") as box:
-        other = Sandbox("whitebit", port=int(box.rest_url.rpartition(":")[2]))
+        other = Sandbox("whitebit", port=int(box.url.rpartition(":")[2].partition("/")[0]))
         with pytest.raises(ConnectFailed, match="cannot listen on 127.0.0.1"):
             other.start()
         other.stop()
