@@ -175,10 +175,13 @@ def test_wrong_envelopes(still_box, dial, sent, number):
 
 
 def test_authorize(still_box, dial):
-    """The token opens the private methods, which are not there yet; on this connection only."""
+    """The token opens the private methods, on this connection only, and once; a wrong one is an invalid argument."""
     peer, other = dial(still_box.url), dial(still_box.url)
     assert SUCCESS == peer.result("authorize", still_box.token, "public")
-    assert 3 == peer.ask("balanceSpot_request")["error"]["code"]
+    assert 1 == peer.ask("authorize", still_box.token, "public")["error"]["code"]
+    assert {"BTC"} == set(peer.result("balanceSpot_request", "BTC"))
+    for wrong in (["nonsense", "public"], [still_box.token, "private"], [still_box.token], [None, "public"]):
+        assert 1 == other.ask("authorize", *wrong)["error"]["code"]
     assert 6 == other.ask("balanceSpot_request")["error"]["code"]
 
 
