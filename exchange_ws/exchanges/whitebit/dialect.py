@@ -35,13 +35,30 @@ from exchange_ws.core.messages import (
     Update,
 )
 from exchange_ws.errors import UsageError
-from exchange_ws.events import BookTicker, BookUpdate, Candle, Event, LastPrice, Number, Numbers, Other, Ticker, Trade
+from exchange_ws.events import (
+    Balance,
+    BookTicker,
+    BookUpdate,
+    Candle,
+    Event,
+    Fill,
+    LastPrice,
+    Number,
+    Numbers,
+    Order,
+    Other,
+    Position,
+    Ticker,
+    Trade,
+)
 
 __all__ = [
+    "ACCOUNT_CHANNELS",
     "ALIASES",
     "CHANNELS",
     "HEARTBEAT",
     "LIMITS",
+    "ORDER_TYPES",
     "WHITEBIT",
     "changes",
     "checked_book_interval",
@@ -52,6 +69,7 @@ __all__ = [
     "encode",
     "fits",
     "interpret",
+    "is_private",
     "route",
     "topics",
 ]
@@ -70,26 +88,68 @@ CHANNELS = (
     "premiumIndex",
     "ADLQuantile",
 )
+#: Those of the account, which need a login, and what they are subscribed to by.
+ACCOUNT_CHANNELS = {
+    "balanceSpot": "asset",
+    "balanceMargin": "asset",
+    "ordersPending": "market",
+    "ordersExecuted": "market",
+    "deals": "market",
+    "positionsMargin": None,
+    "positionsAccountMargin": None,
+    "borrowsMargin": None,
+    "borrowsAccountMargin": None,
+}
 #: Their names in Python's spelling, where it differs.
 ALIASES = {
     "market_today": "marketToday",
     "book_ticker": "bookTicker",
     "premium_index": "premiumIndex",
     "adl_quantile": "ADLQuantile",
+    "balance_spot": "balanceSpot",
+    "balance_margin": "balanceMargin",
+    "orders_pending": "ordersPending",
+    "orders_executed": "ordersExecuted",
+    "positions_margin": "positionsMargin",
+    "positions_account_margin": "positionsAccountMargin",
+    "borrows_margin": "borrowsMargin",
+    "borrows_account_margin": "borrowsAccountMargin",
 }
-#: Channels that can be had for all markets together, and the key under which such a topic is wanted.
-WILDCARDS = {label: f"{label}_update*".encode() for label in ("trades", "bookTicker", "premiumIndex", "ADLQuantile")}
+#: Channels that can be had for all markets or assets together, and the key under which such a topic is wanted.
+WILDCARDS = {
+    label: f"{label}_update*".encode()
+    for label in ("trades", "bookTicker", "premiumIndex", "ADLQuantile", "balanceSpot", "balanceMargin", "deals")
+}
 
 #: Where an update's params name its market.
-MARKET_AT = {"lastprice": 0, "market": 0, "marketToday": 0, "trades": 0, "depth": 2}
+MARKET_AT = {"lastprice": 0, "market": 0, "marketToday": 0, "trades": 0, "depth": 2, "deals": 2}
+#: Where the order stands in an update's params.
+ORDER_AT = {"ordersPending": 1, "ordersExecuted": 0}
 #: Where each row names its market, in channels whose params are rows.
 ROW_MARKET_AT = {"bookTicker": 2, "premiumIndex": 0, "ADLQuantile": 0}
 
 #: By the method of an update: its label, where its params name the market (None: not at one place), its key of all markets.
-UPDATES = {f"{label}_update": (label, MARKET_AT.get(label), WILDCARDS.get(label)) for label in CHANNELS}
+UPDATES = {f"{label}_update": (label, MARKET_AT.get(label), WILDCARDS.get(label)) for label in (*CHANNELS, *ACCOUNT_CHANNELS)}
 
 #: Candle intervals of a day and more, seconds [Kline].
 LONG_CANDLES = (86400, 172800, 259200, 604800, 2592000)
+#: Codes of an order's type [Private WebSocket, order types; 203 observed].
+ORDER_TYPES = {
+    1: "limit",
+    2: "market",
+    202: "market stock",
+    203: "stop market stock",
+    3: "stop limit",
+    4: "stop market",
+    7: "margin limit",
+    8: "margin market",
+    9: "margin stop limit",
+    10: "margin stop market",
+    14: "margin normalization",
+}
+SIDES = {1: "sell", 2: "buy"}
+ROLES = {1: "maker", 2: "taker"}
+ORDER_FILTERS = (0, 1, 2)
 BOOK_LIMITS = (1, 5, 10, 20, 30, 50, 100)
 BOOK_INTERVALS = ("0", "0.00000001", "0.0000001", "0.000001", "0.00001", "0.0001", "0.001", "0.01", "0.1")
 
@@ -187,7 +247,18 @@ def _update(method: str, params: Any) -> Update:
             at = ROW_MARKET_AT[label]
             markets = dict.fromkeys(row[at] for row in _rows(params) if len(row) > at and isinstance(row[at], str))
             keys = tuple(_key(label, market) for market in markets)
+        elif label in ACCOUNT_CHANNELS:
+            keys = tuple(_key(label, name) for name in dict.fromkeys(_names(label, params)))
     return Update(keys or (method.encode(),), label, params, wildcard)
+
+
+def _names(label: str, params: list[Any]) -> list[str]:
+    """The markets or assets that an account update has news of."""
+    parts = [part for part in params if isinstance(part, dict)]
+    if label == "balanceSpot":
+        return [asset for part in parts for asset in part]
+    field = "a" if label == "balanceMargin" else "market" if label in ORDER_AT else None
+    return [part[field] for part in parts if field is not None and isinstance(part.get(field), str)]
 
 
 def _rows(params: list[Any]) -> list[list[Any]]:
@@ -218,19 +289,26 @@ def encode(command: Command, serial: int) -> Outgoing:
     return Outgoing(dump({"id": serial, "method": command.method, "params": list(command.args)}), str(serial))
 
 
+def is_private(method: str) -> bool:
+    """Whether *method* needs a login: queries of account channels, and trading."""
+    return method.rpartition("_")[0] in ACCOUNT_CHANNELS or method.startswith(("order_", "collateral_order_"))
+
+
 def topics(channel: str, /, *markets: str, **params: Any) -> tuple[Topic, ...]:
     """
-    The topics of *channel*, one for each market; ``"*"`` is all markets, where the exchange has that.
+    The topics of *channel*, one for each market (of balances: asset); ``"*"`` is all of them, where the exchange has that.
 
     Parameters
     ----------
     channel
         The vendor's name, or the same in Python's spelling ("book_ticker").
     markets
-        As the vendor spells them: "BTC_USDT", "BTC_PERP".
+        As the vendor spells them: "BTC_USDT", "BTC_PERP"; assets "BTC". Balances without any are those of all assets;
+        positions and borrows take none.
     params
         candles: *interval* (seconds). depth: *limit* (levels a side, 100 if not told) and *interval* (price step, "0" if not
-        told: none). Text is taken too, as a command line gives it.
+        told: none). ordersExecuted: *order_filter*, 0 limit and market orders (if not told), 1 limit, 2 market. Text is taken
+        too, as a command line gives it.
 
     Raises
     ------
@@ -238,9 +316,15 @@ def topics(channel: str, /, *markets: str, **params: Any) -> tuple[Topic, ...]:
         Something is unknown, missing or impossible.
     """
     label = ALIASES.get(channel, channel) if isinstance(channel, str) else channel
-    if label not in CHANNELS:
-        raise UsageError(f"unknown channel {channel!r}: WhiteBIT has {', '.join(CHANNELS)}")
+    if label not in (*CHANNELS, *ACCOUNT_CHANNELS):
+        raise UsageError(f"unknown channel {channel!r}: WhiteBIT has {', '.join((*CHANNELS, *ACCOUNT_CHANNELS))}")
     settings = _settings(label, params)
+    if label in ACCOUNT_CHANNELS and ACCOUNT_CHANNELS[label] is None:
+        if markets:
+            raise UsageError(f"{label}: takes no markets, it is of the whole account")
+        return (Topic(f"{label}_update".encode(), label, label, label=label, account=True),)
+    if not markets and ACCOUNT_CHANNELS.get(label) == "asset":
+        markets = ("*",)
     if not markets:
         every = ' or "*" for all of them' if label in WILDCARDS else ""
         raise UsageError(f'{label}: name at least one market, such as "BTC_USDT",{every}'.rstrip(","))
@@ -249,7 +333,8 @@ def topics(channel: str, /, *markets: str, **params: Any) -> tuple[Topic, ...]:
         if label not in WILDCARDS:
             raise UsageError(f'{label}: WhiteBIT has no subscription to all markets of it, so name them instead of "*"')
         if len(names) > 1:
-            raise UsageError(f'{label}: "*" has every market already, so name either it or markets')
+            what = ACCOUNT_CHANNELS.get(label) or "market"
+            raise UsageError(f'{label}: "*" has every {what} already, so name either it or {what}s')
     return tuple(_topic(label, name, settings) for name in names)
 
 
@@ -264,19 +349,28 @@ def _topic(label: str, market: str, settings: tuple[Any, ...]) -> Topic:
         symbol=None if whole else market,
         label=label,
         wildcard=WILDCARDS.get(label),
-        standalone=label != "depth",
+        # Of orders and deals none stands for those before it either.
+        standalone=label not in ("depth", "ordersPending", "ordersExecuted", "deals"),
         opens_with_snapshot=label in ("trades", "depth"),
         repeatable=label in ("trades", "depth"),
         replays=label == "trades",
+        account=label in ACCOUNT_CHANNELS,
     )
 
 
 def _settings(label: str, params: dict[str, Any]) -> tuple[Any, ...]:
     """What stands behind the market in a subscribe; UsageError for what the channel does not take."""
-    takes = {"candles": ("interval",), "depth": ("limit", "interval")}.get(label, ())
+    takes = {"candles": ("interval",), "depth": ("limit", "interval"), "ordersExecuted": ("order_filter",)}.get(label, ())
     unknown = [name for name in params if name not in takes]
     if unknown:
-        raise UsageError(f"{label}: no parameter {', '.join(unknown)}; it takes {' and '.join(takes) or 'markets only'}")
+        names = ACCOUNT_CHANNELS.get(label, "market")
+        other = "nothing" if names is None else f"{names}s only"
+        raise UsageError(f"{label}: no parameter {', '.join(unknown)}; it takes {' and '.join(takes) or other}")
+    if label == "ordersExecuted":
+        chosen = _integer(params.get("order_filter", 0))
+        if chosen not in ORDER_FILTERS:
+            raise UsageError(f"ordersExecuted order_filter {params['order_filter']!r}: takes 0 (limit and market), 1 or 2")
+        return (chosen,)
     if label == "candles":
         if "interval" not in params:
             raise UsageError("candles: needs an interval in seconds, such as interval=60")
@@ -366,9 +460,12 @@ def _statement(label: str, wanted: frozenset[Topic]) -> tuple[Any, ...]:
     if label in ("candles", "depth"):
         (topic,) = wanted  # `fits` keeps a second one away
         return topic.args if label == "candles" else (*topic.args, True)
-    if any(topic.symbol is None for topic in wanted):
-        return ()
-    return tuple(sorted(topic.args[0] for topic in wanted))
+    names = [] if any(topic.symbol is None for topic in wanted) else sorted(topic.args[0] for topic in wanted)
+    if label == "deals":
+        return (names,)
+    if label == "ordersExecuted":
+        return names, next(iter(wanted)).args[1]
+    return tuple(names)
 
 
 def fits(held: frozenset[Topic], topic: Topic) -> bool:
@@ -376,9 +473,12 @@ def fits(held: frozenset[Topic], topic: Topic) -> bool:
     May *topic* join those on one connection?
 
     Candles are one market and interval for each connection [FAQ], since an update does not name its interval. Depth is one
-    setting for each market, since an update names neither limit nor interval. The number of subscriptions is not limited
-    [WebSocket Rate Limits, subscription limits].
+    setting for each market, since an update names neither limit nor interval. Executed orders are one filter for each
+    connection, since it is said once for all markets. The number of subscriptions is not limited [WebSocket Rate Limits,
+    subscription limits].
     """
+    if topic.label == "ordersExecuted":
+        return all(other.args[1] == topic.args[1] for other in held if other.channel == topic.channel)
     if topic.label not in ("candles", "depth"):
         return True
     return all(other == topic for other in held if other.channel == topic.channel)
@@ -574,8 +674,128 @@ def _futures_row(update: Update, reading: Reading) -> list[Event]:
     return [Other(NAME, update.label, row[0], None, reading.received, row, None) for row in _rows(update.body)]
 
 
+def _spot_balances(update: Update, reading: Reading) -> list[Event]:
+    """``[{asset: {"available", "freeze"}, ...}]``: those that have changed [Balance spot]."""
+    numbers = reading.numbers
+    return [
+        Balance(
+            NAME,
+            update.label,
+            asset,
+            None,
+            reading.received,
+            {asset: figures},
+            None,
+            asset,
+            _number(figures["available"], numbers),
+            _number(figures["freeze"], numbers),
+        )
+        for part in update.body
+        for asset, figures in part.items()
+    ]
+
+
+def _margin_balances(update: Update, reading: Reading) -> list[Event]:
+    """
+    ``[{"a": asset, "B": balance, "b": borrow, "av": available without a borrow, "ab": available with one}, ...]``.
+
+    [Balance margin]. What is locked is not told.
+    """
+    numbers = reading.numbers
+    return [
+        Balance(NAME, update.label, row["a"], None, reading.received, row, None, row["a"], _number(row["av"], numbers), None)
+        for row in update.body
+    ]
+
+
+def _order(update: Update, reading: Reading) -> list[Event]:
+    """
+    ordersPending: ``[event, order]``, event 1 new, 2 changed, 3 finished; ordersExecuted: ``[order]``.
+
+    [Orders pending, Orders executed]. `raw` has the event too. A modified order ends, and comes again with another id; a
+    triggered one is new a second time, with the same id.
+    """
+    order = update.body[ORDER_AT[update.label]]
+    numbers, kind = reading.numbers, order.get("type")
+    return [
+        Order(
+            NAME,
+            update.label,
+            order["market"],
+            _time(order.get("mtime")),
+            reading.received,
+            update.body if update.label == "ordersPending" else order,
+            None,
+            order["id"],
+            order.get("client_order_id") or None,
+            SIDES.get(order.get("side")),
+            None if kind is None else ORDER_TYPES.get(kind, str(kind)),
+            _number(order.get("price"), numbers),
+            _number(order.get("amount"), numbers),
+            _number(order.get("deal_stock"), numbers),
+            order.get("status"),
+        )
+    ]
+
+
+def _fill(update: Update, reading: Reading) -> list[Event]:
+    """``[id, time, market, order_id, price, amount, fee, client_order_id, side, role, fee_asset]`` [Deals]."""
+    deal, numbers = update.body, reading.numbers
+    return [
+        Fill(
+            NAME,
+            "deals",
+            deal[2],
+            _time(deal[1]),
+            reading.received,
+            deal,
+            None,
+            deal[0],
+            deal[3],
+            _number(deal[4], numbers),
+            _number(deal[5], numbers),
+            SIDES.get(deal[8]),
+            _number(deal[6], numbers),
+            deal[10],
+            ROLES.get(deal[9]),
+        )
+    ]
+
+
+def _position(label: str, position: Any, raw: Any, reading: Reading) -> Position:
+    numbers = reading.numbers
+    return Position(
+        NAME,
+        label,
+        position["market"],
+        _time(position.get("mtime")),
+        reading.received,
+        raw,
+        None,
+        _number(position.get("amount"), numbers),
+        _number(position.get("base_price"), numbers),
+        _number(position.get("pnl"), numbers),
+        None,
+    )
+
+
+def _positions(update: Update, reading: Reading) -> list[Event]:
+    """
+    ``{"total", "records": [position, ...]}``: every open position, each time [Positions margin].
+
+    Without any, an `Other`, so that it can be seen that they are closed.
+    """
+    events: list[Event] = [_position(update.label, record, record, reading) for record in update.body["records"]]
+    return events or _other(update, reading)
+
+
+def _margin_call(update: Update, reading: Reading) -> list[Event]:
+    """``[event, position]``, event 1 a margin call, 2 a liquidation: in `raw` [Positions account margin]."""
+    return [_position(update.label, update.body[1], update.body, reading)]
+
+
 def _other(update: Update, reading: Reading) -> list[Event]:
-    """A channel that is not known here."""
+    """A channel without a twin elsewhere (borrows), or one that is not known here."""
     return [Other(NAME, update.label, None, None, reading.received, update.body, None)]
 
 
@@ -589,6 +809,13 @@ _READERS: dict[str, Callable[[Update, Reading], list[Event]]] = {
     "bookTicker": _book_ticker,
     "premiumIndex": _futures_row,
     "ADLQuantile": _futures_row,
+    "balanceSpot": _spot_balances,
+    "balanceMargin": _margin_balances,
+    "ordersPending": _order,
+    "ordersExecuted": _order,
+    "deals": _fill,
+    "positionsMargin": _positions,
+    "positionsAccountMargin": _margin_call,
 }
 
 WHITEBIT = Dialect(

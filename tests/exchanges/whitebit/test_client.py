@@ -12,7 +12,7 @@ from exchange_ws import WhiteBIT
 from exchange_ws.errors import SubscriptionRejected, UsageError
 from exchange_ws.events import BookTicker, BookUpdate, Candle, LastPrice, Other, Ticker, Trade
 from exchange_ws.exchanges.whitebit.client import REGIONS, URL
-from exchange_ws.exchanges.whitebit.dialect import ALIASES, CHANNELS
+from exchange_ws.exchanges.whitebit.dialect import ACCOUNT_CHANNELS, ALIASES, CHANNELS
 from exchange_ws.sandbox import Sandbox
 
 LIMIT_S = 10.0  # reached only when something is broken
@@ -85,10 +85,11 @@ def test_regions():
 def test_every_channel_has_its_methods():
     """Each channel of the documentation has a `subscribe_...`, and each that can be asked a `request_...`."""
     names = {ALIAS: name for name, ALIAS in ALIASES.items()}
-    channels = {names.get(channel, channel) for channel in CHANNELS}
+    channels = {names.get(channel, channel) for channel in (*CHANNELS, *ACCOUNT_CHANNELS)}
     methods = [name for name, _ in inspect.getmembers(WhiteBIT, inspect.isfunction)]
     assert channels == {name[len("subscribe_") :] for name in methods if name.startswith("subscribe_")}
-    asked = channels - {"book_ticker", "premium_index", "adl_quantile"}
+    told_only = {"positions_margin", "positions_account_margin", "borrows_margin", "borrows_account_margin"}
+    asked = channels - {"book_ticker", "premium_index", "adl_quantile"} - told_only
     assert asked == {name[len("request_") :] for name in methods if name.startswith("request_")}
 
 

@@ -7,6 +7,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +15,22 @@ from hypothesis import strategies as st
 from exchange_ws.core.dialect import Reading, parse_with_json
 from exchange_ws.core.messages import SUBSCRIBE, Command, Notice, Reply, Topic, Update
 from exchange_ws.errors import UsageError
-from exchange_ws.events import BookTicker, BookUpdate, Candle, LastPrice, Other, Ticker, Trade
+from exchange_ws.events import (
+    Balance,
+    BookTicker,
+    BookUpdate,
+    Candle,
+    Fill,
+    LastPrice,
+    Order,
+    Other,
+    Position,
+    Ticker,
+    Trade,
+)
 from exchange_ws.exchanges.whitebit import dialect
 from exchange_ws.exchanges.whitebit.dialect import (
+    ACCOUNT_CHANNELS,
     ALIASES,
     CHANNELS,
     WHITEBIT,
@@ -38,7 +52,7 @@ REPLIES = [message for example in EXAMPLES.values() for message in example["resp
 REQUESTS = [message for example in EXAMPLES.values() for message in example["requests"]]
 STATEMENTS = [
     message
-    for channel in CHANNELS
+    for channel in (*CHANNELS, *ACCOUNT_CHANNELS)
     for message in EXAMPLES[channel]["requests"]
     if "subscribe" in message["method"]
     and (message["method"], message["params"]) != ("depth_unsubscribe", [])  # we leave market by market
@@ -52,6 +66,13 @@ EVENTS = {
     "trades": Trade,
     "depth": BookUpdate,
     "bookTicker": BookTicker,
+    "balanceSpot": Balance,
+    "balanceMargin": Balance,
+    "ordersPending": Order,
+    "ordersExecuted": Order,
+    "deals": Fill,
+    "positionsMargin": Position,
+    "positionsAccountMargin": Position,
 }
 
 READING = Reading(0.0, Decimal, {})
@@ -117,7 +138,9 @@ def test_route_is_never_wrong_on_examples(data):
 
 
 @settings(max_examples=500)
-@given(label=st.sampled_from([*CHANNELS, "deals", "new"]), params=SHAPED | JSON, first=st.booleans(), last=st.booleans())
+@given(
+    label=st.sampled_from([*CHANNELS, *ACCOUNT_CHANNELS, "new"]), params=SHAPED | JSON, first=st.booleans(), last=st.booleans()
+)
 def test_route_is_never_wrong_on_nasty_data(label, params, first, last):
     """Data that imitates the beginning or the end of an update is not mistaken for it."""
     message = {"id": None} if first else {}
@@ -162,14 +185,14 @@ def test_route_knows_both_orders(channel, order):
     assert [decode(message).keys[0] for message in messages] == [route(message) for message in messages]
 
 
-@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("channel", [*CHANNELS, *ACCOUNT_CHANNELS])
 def test_topics_are_wanted_by_the_keys_of_updates(channel):
     """A subscription's key is the key of the channel's updates."""
     settings = {"interval": 60} if channel == "candles" else {}
     updates = [decode(compact(message)) for message in EXAMPLES[channel]["updates"]]
     for update in updates:
         symbols = {event.symbol for event in interpret(update, READING)}
-        wanted = topics(channel, *symbols, **settings)
+        wanted = topics(channel, *(symbols if ACCOUNT_CHANNELS.get(channel, "market") else ()), **settings)
         assert set(update.keys) == {topic.key for topic in wanted}
         assert {(update.label, update.wildcard)} == {(topic.label, topic.wildcard) for topic in wanted}
 
@@ -220,13 +243,20 @@ def test_statements_of_the_documentation(message):
         named = topics("candles", params[0] if params else "BTC_USD", interval=params[1] if params else 900)
     elif channel == "depth":
         named = topics("depth", params[0], **dict(zip(("limit", "interval"), params[1:3])))
+    elif channel == "ordersExecuted":
+        named = topics(channel, *(params[0] if params else ["BTC_USDT"]), order_filter=params[1] if params else 0)
+    elif channel == "deals":
+        named = topics(channel, *(params[0] if params else ["*"]))
+    elif channel in ACCOUNT_CHANNELS:
+        named = topics(channel, *(params or (["BTC_USDT"] if channel == "ordersPending" else [])))
     else:
         named = topics(channel, *(params or ["BTC_USDT" if verb == "unsubscribe" or channel not in dialect.WILDCARDS else "*"]))
     stated, wanted = (frozenset(), frozenset(named)) if verb == "subscribe" else (frozenset(named), frozenset())
     (command,) = changes(stated, wanted)
     if channel == "bookTicker" and params and verb == "unsubscribe":
         params = []  # one market can leave by name, but the last one leaves by the same words as all of them
-    assert (message["method"], sorted(params, key=str)) == (command.method, sorted(command.args, key=str))
+    said = [sorted(part) if isinstance(part, list) else part for part in params]
+    assert (message["method"], sorted(said, key=str)) == (command.method, sorted(command.args, key=str))
 
 
 NAMES = st.sampled_from(["BTC_USDT", "ETH_BTC", "SOL_USDT"])
@@ -235,6 +265,8 @@ TOPICS = (
     | st.tuples(st.sampled_from(sorted(dialect.WILDCARDS)), st.just("*") | NAMES).map(lambda words: topics(*words)[0])
     | st.tuples(NAMES, st.sampled_from([60, 900])).map(lambda words: topics("candles", words[0], interval=words[1])[0])
     | st.tuples(NAMES, st.sampled_from([5, 100])).map(lambda words: topics("depth", words[0], limit=words[1])[0])
+    | st.tuples(NAMES, st.sampled_from([0, 1])).map(lambda words: topics("ordersExecuted", words[0], order_filter=words[1])[0])
+    | st.sampled_from(["positionsMargin", "borrowsMargin"]).map(lambda channel: topics(channel)[0])
 )
 
 
@@ -254,7 +286,7 @@ def test_changes_lead_to_what_is_wanted(stated, wanted):
     reached = stated
     for command in commands:
         reached = reached - command.drops | command.states
-        if command.kind == SUBSCRIBE and not command.args:
+        if command.kind == SUBSCRIBE and command.args in ((), ([],)):
             assert None in {topic.symbol for topic in command.states}
     assert wanted == reached
     touched = [{topic.channel for topic in command.states | command.drops} for command in commands]
@@ -305,7 +337,7 @@ def test_error_of_any_shape_refuses(error):
     assert isinstance(reply.error.message, str) and reply.error.message
 
 
-@given(st.sampled_from([*CHANNELS, "deals"]), JSON | SHAPED)
+@given(st.sampled_from([*CHANNELS, *ACCOUNT_CHANNELS]), JSON | SHAPED)
 def test_odd_updates_raise_only_what_the_decoder_counts(label, params):
     """An update of any shape is interpreted or raises ValueError, TypeError or LookupError; it never breaks its reader."""
     update = decode(compact({"id": None, "method": f"{label}_update", "params": params}))
@@ -394,7 +426,8 @@ def test_topic_names(words, params, name):
 @pytest.mark.parametrize(("alias", "channel"), ALIASES.items())
 def test_aliases(alias, channel):
     """Python's spelling of a channel gives the same topics."""
-    assert topics(channel, "BTC_PERP") == topics(alias, "BTC_PERP")
+    names = ["BTC_PERP"] if ACCOUNT_CHANNELS.get(channel, "market") else []
+    assert topics(channel, *names) == topics(alias, *names)
 
 
 def test_same_market_twice_is_one_topic():
@@ -423,6 +456,13 @@ def test_same_market_twice_is_one_topic():
         (("depth", "BTC_USDT"), {"limit": True}, "depth limit True: takes one of 1, 5"),
         (("depth", "BTC_USDT"), {"limit": "many"}, "depth limit 'many'"),
         (("depth", "BTC_USDT", 100), {}, "market 100"),
+        (("deals",), {}, "deals: name at least one market, such as"),
+        (("ordersPending", "*"), {}, "ordersPending: WhiteBIT has no subscription to all markets"),
+        (("balanceSpot", "*", "BTC"), {}, "balanceSpot: .* has every asset already, so name either it or assets"),
+        (("balanceSpot",), {"limit": 5}, "balanceSpot: no parameter limit; it takes assets only"),
+        (("positionsMargin", "BTC_PERP"), {}, "positionsMargin: takes no markets"),
+        (("positionsMargin",), {"limit": 5}, "positionsMargin: no parameter limit; it takes nothing"),
+        (("ordersExecuted", "BTC_USDT"), {"order_filter": 3}, "ordersExecuted order_filter 3: takes 0"),
     ],
 )
 def test_usage_errors(words, params, says):
@@ -435,3 +475,144 @@ def test_ping_comes_before_idleness():
     """The heartbeat leaves time for a ping to arrive before the exchange closes an idle connection."""
     heartbeat = WHITEBIT.heartbeat
     assert heartbeat.interval_s + 5.0 <= heartbeat.idle_limit_s
+
+
+#: What the examples of the account's channels say, read by hand: the fields beside the common ones.
+ACCOUNT_EVENTS = {
+    "balanceSpot": [
+        ("USDT", None, {"asset": "USDT", "available": Decimal("100.1885"), "locked": Decimal(0)}),
+        ("USDT", None, {"asset": "USDT", "available": Decimal("985.50"), "locked": Decimal("14.50")}),
+    ],
+    "balanceMargin": [
+        ("BTC", None, {"asset": "BTC", "available": Decimal("0.0006092"), "locked": None}),
+        ("USDT", None, {"asset": "USDT", "available": Decimal("0.00538073"), "locked": None}),
+    ],
+    "ordersPending": [
+        (
+            "BTC_USDT",
+            1738250982.28914,
+            {
+                "id": 1212904480922,
+                "client_id": None,
+                "side": "buy",
+                "type": "limit",
+                "price": Decimal(90000),
+                "size": Decimal(1),
+                "filled": Decimal(0),
+                "status": "OPEN",
+            },
+        )
+    ]
+    * 2,
+    "ordersExecuted": [
+        (
+            "ETH_BTC",
+            1738251048.4428461,
+            {
+                "id": 1212907216814,
+                "client_id": None,
+                "side": "buy",
+                "type": "limit",
+                "price": Decimal("0.030832"),
+                "size": Decimal(1),
+                "filled": Decimal(1),
+                "status": "FILLED",
+            },
+        )
+    ]
+    * 2,
+    "deals": [
+        (
+            "ETH_BTC",
+            1738251095.345432,
+            {
+                "id": 13674578673,
+                "order_id": 1212909726406,
+                "price": Decimal("0.03084"),
+                "size": Decimal("0.2625"),
+                "side": "buy",
+                "fee": Decimal("0.0002625"),
+                "fee_asset": "ETH",
+                "role": "taker",
+            },
+        )
+    ],
+    "positionsMargin": [
+        (
+            "BTC_USDT",
+            1704067200.0,
+            {
+                "size": Decimal("-0.01"),
+                "entry_price": Decimal(60000),
+                "unrealized_pnl": Decimal("-0.47"),
+                "leverage": None,
+            },
+        )
+    ],
+    "positionsAccountMargin": [
+        (
+            "BTC_USDT",
+            1737731271.3069341,
+            {
+                "size": Decimal("-0.094048"),
+                "entry_price": Decimal("105688.56"),
+                "unrealized_pnl": Decimal("-1157.88"),
+                "leverage": None,
+            },
+        )
+    ],
+    "borrowsMargin": [(None, None, {})],
+    "borrowsAccountMargin": [(None, None, {})],
+}
+COMMON = {"exchange", "channel", "symbol", "time", "received", "raw", "gap"}
+
+
+@pytest.mark.parametrize("channel", ACCOUNT_CHANNELS)
+def test_account_events_of_the_documentation(channel):
+    """Each field of an account event is the documentation's, exact, and the topics are of the account."""
+    events = [event for message in EXAMPLES[channel]["updates"] for event in interpret(decode(compact(message)), READING)]
+    told = [
+        (event.symbol, event.time, {field.name: getattr(event, field.name) for field in attrs.fields(type(event))})
+        for event in events
+    ]
+    assert ACCOUNT_EVENTS[channel] == [
+        (symbol, time, {name: value for name, value in fields.items() if name not in COMMON}) for symbol, time, fields in told
+    ]
+
+
+@pytest.mark.parametrize("channel", ACCOUNT_CHANNELS)
+def test_account_events_keep_everything(channel):
+    """Together, the `raw` of a message's events is all of the message."""
+    for message in EXAMPLES[channel]["updates"]:
+        raws = [event.raw for event in interpret(decode(compact(message)), READING)]
+        params = message["params"]
+        parts = params["records"] if channel == "positionsMargin" else params
+        whole = channel in ("ordersPending", "deals", "positionsAccountMargin", "borrowsMargin", "borrowsAccountMargin")
+        assert ([params] if whole else parts) == raws
+
+
+def test_no_position_is_news():
+    """When the last position is closed, the snapshot without any is passed on."""
+    (event,) = interpret(decode(compact({"method": "positionsMargin_update", "params": {"total": 0, "records": []}})), READING)
+    assert (Other, {"total": 0, "records": []}) == (type(event), event.raw)
+
+
+PRIVATE = [channel for channel in EXAMPLES if channel.startswith(("order_", "collateral_order_"))]
+PRIVATE += [message["method"] for channel in ACCOUNT_CHANNELS for message in EXAMPLES[channel]["requests"]]
+PUBLIC = [message["method"] for channel in ("ping", "time", *CHANNELS) for message in EXAMPLES[channel]["requests"]]
+
+
+@pytest.mark.parametrize(("method", "private"), [*((m, True) for m in PRIVATE), *((m, False) for m in PUBLIC)])
+def test_is_private(method, private):
+    """Account channels and trading need a login, nothing else does."""
+    assert private == dialect.is_private(method)
+
+
+@pytest.mark.parametrize("kind", [*dialect.ORDER_TYPES, 99, None])
+def test_order_types(kind):
+    """Each documented type has a name; another one is shown by its number."""
+    update = decode(
+        compact({"id": None, "method": "ordersExecuted_update", "params": [{"id": 1, "market": "A_B", "type": kind}]})
+    )
+    (event,) = interpret(update, READING)
+    assert (None if kind is None else dialect.ORDER_TYPES.get(kind, "99")) == event.type
