@@ -686,7 +686,7 @@ class _Desk:
                 orders[name] = {**both, "paper": _Paper(10, whole=True)}
         _check(orders)
         group = self._pair("tpsl", self._accounts.next_order_id(), orders, market)
-        return {name: self._leg(leg, (*LEG, "ctime")) for name, leg in group.legs.items()}
+        return {name: self._leg(leg, (*LEG[:6], "ctime", *LEG[6:])) for name, leg in group.legs.items()}
 
     def _named(self, body: Mapping[str, Any]) -> Order:
         """The open order that *body* names."""
