@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 # The library's own log tells of every refused handshake and reset, most of them made on purpose here: only for who asks.
 _library_logger = logging.getLogger(f"{__name__}.websockets")
 _library_logger.addHandler(logging.NullHandler())
+_library_logger.setLevel(logging.INFO)  # below, it shows what is in the frames: tokens too
 
 EPOCH_US = 1_700_000_000_000_000  # where a market that is moved by hand begins: 2023-11-14 22:13:20 UTC
 MANUAL_STEP_US = 100_000  # time of one step by hand; divides every pace that exchanges document
