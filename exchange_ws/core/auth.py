@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import ssl
 import threading
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, Callable, Union
 
 import attrs
 
+from exchange_ws.core.dialect import parse
 from exchange_ws.errors import ConnectFailed, UsageError
 
 __all__ = ["Answer", "Credentials", "Token", "ask_token", "checked_token", "next_nonce", "post", "redacted", "sign"]
@@ -150,7 +150,7 @@ def post(
             trouble = type(error).__name__
         else:
             try:
-                value = json.loads(said)
+                value = parse(said)
             except ValueError:
                 value = None
             return Answer(status, value, float(wait) if wait.isdecimal() else None)
