@@ -27,7 +27,7 @@ def examples(text: str) -> list[str]:
     return blocks
 
 
-PAGES = ["README.rst", "docs/quickstart.rst"]
+PAGES = ["README.rst", "docs/quickstart.rst", "docs/whitebit.rst"]
 EXAMPLES = [
     pytest.param(example, id=f"{page}-{number}")
     for page in PAGES

@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import logging
+import re
 import threading
 import traceback
 from decimal import Decimal
@@ -296,6 +297,20 @@ def test_every_method_has_its_name(ws):
         documentation = inspect.getdoc(getattr(ws, name))
         assert documentation and "Examples" in documentation, name
         assert ("Not on the WebSocket pages" in documentation) == (name in TRADING), name
+
+
+def test_every_method_is_on_the_page():
+    """The documentation's table has each channel and method of the examples, our methods, and tests that there are."""
+    page = (Path(__file__).parents[3] / "docs" / "whitebit.rst").read_text("utf-8")
+    table = page[page.index("Channel or method") : page.index("The class")]
+    rows = [re.findall(r"``([\w.]+)``", line) for line in table.splitlines() if line.startswith("``")]
+    assert sorted(set(EXAMPLES) - {"general"}) == sorted(row[0] for row in rows)
+    tests = Path(__file__).read_text("utf-8")
+    for name, *others in rows:
+        assert others, name
+        for other in others:
+            known = (Path(__file__).parent / other).exists() or hasattr(WhiteBIT, other) or f"def {other}(" in tests
+            assert known, f"{name}: {other}"
 
 
 def test_further_fields_and_kinds_of_numbers(box, ws):
