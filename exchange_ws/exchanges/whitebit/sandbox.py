@@ -922,6 +922,8 @@ class WhiteBITExchange:
     def _use_nonce(self, said: Mapping[str, Any]) -> str | None:
         """What is wrong with the nonce of a REST request; None: nothing, and it is used up."""
         nonce = said.get("nonce")
+        if isinstance(nonce, str) and nonce.isascii() and nonce.isdecimal():
+            nonce = int(nonce)  # as another client sends it, so the real one takes it too
         if not isinstance(nonce, int) or isinstance(nonce, bool):
             return "is not an integer"
         if said.get("nonceWindow") is True:
