@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
+from docutils.nodes import Element
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 from exchange_ws.core.session import TRANSITIONS
 
@@ -16,19 +21,22 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "exchange_ws"
 exclude_patterns = ["_build", "changes/*"]
-# Docstrings are read in editors and terminals first, so names stand in plain backquotes.
-default_role = "code"
+# Docstrings are read in editors and terminals first, so names stand in plain backquotes: here they are links where that can be.
+default_role = "py:obj"
 
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
-# Documented where users import them from.
-autodoc_type_aliases = {name: f"exchange_ws.{name}" for name in ("Backoff", "Client", "Subscription")}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_attr_annotations = False
 
-# Every reference to a name of ours has to lead somewhere; those of the standard library would need the network.
+# Every reference to a name of ours has to lead somewhere; those of the standard library would need the network. What stands in
+# plain backquotes may also be a parameter, or a word of the exchange.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!exchange_ws\b).*"), ("py:class", r"exchange_ws\..*\bSelf")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!exchange_ws\b).*"),
+    ("py:class", r"exchange_ws\..*\bSelf"),
+    ("py:obj", r".*"),
+]
 
 #: Kinds of fragments in docs/changes/, by the word before `.rst`, and their headings.
 KINDS = {"added": "Added", "changed": "Changed", "fixed": "Fixed", "removed": "Removed"}
@@ -68,7 +76,40 @@ def make(app: Sphinx, docname: str, source: list[str]) -> None:
             source[0] = "\n".join(text() if line == directive else line for line in source[0].splitlines())
 
 
+def reword(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Make a docstring, written for `help` and for maintainers, one for these pages. Comes before napoleon's turn."""
+    if what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]  # or napoleon takes what stands before a colon in the first line for a type; `..` shows nothing
+    # Who owns what, and which lock guards it, is for maintainers.
+    paragraphs = "\n".join(lines).split("\n\n")
+    text = "\n\n".join(part for part in paragraphs if not part.startswith("Threads: "))
+    # The page of the vendor's documentation that says so; in brackets it looks like a link that is broken.
+    text = re.sub(r"(?<=\s)\[([A-Z][^]['\"`]*)\]", r"(source: *\1*)", text)
+    lines[:] = text.split("\n")
+
+
+def shorten(app: Sphinx, what: str, name: str, obj: object, options: object, signature: str, result: str) -> Any:
+    """Defaults that are classes, by their names."""
+    return signature and re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", signature), result
+
+
+def find(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element) -> Element | None:
+    """Where a public name leads that stands without its module, such as `Gap` or `Client.close`."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or not re.fullmatch(r"[A-Z]\w*(\.\w+)?", target):
+        return None
+    python = env.domains["py"]
+    places = {name for name in python.objects if name.endswith(f".{target}") and name.startswith("exchange_ws.")}
+    public = {name for name in places if not python.objects[name].aliased}
+    if len(public) != 1:
+        return None
+    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", public.pop(), node, content)
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", reword, priority=400)
+    app.connect("autodoc-process-signature", shorten)
+    app.connect("missing-reference", find)
     app.connect("source-read", make)
     # These have to be read again when only what they are made from has changed.
     app.connect("env-get-outdated", lambda *_: ["changelog", "design"])

@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
+
+from exchange_ws.core.client import Client, Options
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "exchange_ws"
@@ -185,3 +188,10 @@ def test_public_names_are_documented(module):
     documented = set(re.findall(r"^\.\. auto\w+:: (?:\w+\.)*(\w+)(?:\(.*\))?$", pages, re.MULTILINE))
     assert names
     assert [] == [name for name in names if name not in documented]
+
+
+def test_options_are_documented():
+    """What `help` says of the options of a client, and of their defaults, is so."""
+    told = re.findall(r"^ {4}(\w+)\n {8}Default (\S+?)(?:\.| bytes\.) ", Client.__doc__ or "", re.MULTILINE)
+    defaults = {field.name: field.default for field in attrs.fields(Options)}
+    assert {name: getattr(value, "__name__", str(value)) for name, value in defaults.items()} == dict(told)

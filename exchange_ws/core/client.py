@@ -106,35 +106,19 @@ def _check_url(url: Any) -> None:
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """
-    Options that every client takes, by keyword.
+    """Options that every client takes, by keyword; the docstring of `Client` says what each means, and a test compares them."""
 
-    A value that makes no sense raises `UsageError`, naming the option and what it takes.
-    """
-
-    #: Seconds that a blocking call waits when it is not told.
     timeout: float = attrs.field(default=10.0, validator=_seconds)
-    #: Messages that a subscription keeps for its consumer.
     queue_size: int = attrs.field(default=65536, validator=_whole)
-    #: What a subscription does when that is full; None: "drop_oldest", and "raise" for account topics.
     overflow: str | None = attrs.field(default=None, validator=_policy)
-    #: True, False (a loss ends everything) or a `Backoff`.
     reconnect: bool | Backoff = attrs.field(default=True, validator=_retry)
-    #: Seconds of silence after which we ping; None: as the exchange asks.
     ping_interval: float | None = attrs.field(default=None, validator=_seconds)
-    #: Seconds without an answer to our ping after which the connection is lost.
     pong_timeout: float = attrs.field(default=10.0, validator=_seconds)
-    #: Bytes; a longer message ends the connection before memory is taken for it.
     max_message_size: int = attrs.field(default=16 * 2**20, validator=_whole)
-    #: URL of a proxy, http:// or socks5://; None: the environment's.
     proxy: str | None = attrs.field(default=None, validator=_proxy, repr=False)
-    #: An `ssl.SSLContext`; None: certificates are checked against the system's.
     ssl: tls.SSLContext | None = attrs.field(default=None, validator=_context)
-    #: Whether the limits that the exchange documents are kept on our side.
     rate_limit: bool = attrs.field(default=True, validator=_truth)
-    #: Called with each new state, on a thread of its own.
     on_state: Callable[[str], object] | None = attrs.field(default=None, validator=_function)
-    #: What prices and sizes become: `decimal.Decimal`, `float` or `str`.
     numbers: Numbers = attrs.field(default=Decimal, validator=_converter)
 
     @classmethod
@@ -179,11 +163,45 @@ class Client:
     """
     A blocking client of one exchange, safe to share between threads. Base of all of them.
 
-    Nothing connects before the first call that needs it, `connect` or ``with``.
+    Nothing connects before the first call that needs it, `connect` or ``with``. A client that is not used any more has to be
+    closed: it keeps its connections, and what is subscribed stays so.
 
-    Threads: any. `_lock` guards what this holds, and is the outermost: connections are placed and registered with under it,
-    nothing waits or writes under it.
+    Parameters
+    ----------
+    timeout
+        Default 10.0. Seconds that a blocking call waits when it is not told.
+    queue_size
+        Default 65536. Messages that a subscription keeps for a consumer that is behind.
+    overflow
+        Default None. What a subscription does when these are too many: "drop_oldest", "drop_newest", "latest", "raise" or
+        "block", as `subscribe` says. None is "drop_oldest", and "raise" for account topics.
+    reconnect
+        Default True. Make a lost connection again; False: a loss ends everything; or a `Backoff`.
+    ping_interval
+        Default None. Seconds of silence after which the client pings; None: as the exchange asks.
+    pong_timeout
+        Default 10.0. Seconds without an answer to such a ping after which the connection is lost.
+    max_message_size
+        Default 16777216 bytes. A longer message ends the connection before memory is taken for it.
+    proxy
+        Default None. URL of a proxy, ``http://``, ``socks4://`` or ``socks5://``; None: the environment's.
+    ssl
+        Default None. An `ssl.SSLContext`; None: certificates are checked against the system's.
+    rate_limit
+        Default True. Keep the limits that the exchange documents, by waiting or by another connection.
+    on_state
+        Default None. A function that is called with each new `state`, on a thread of its own.
+    numbers
+        Default Decimal. What prices and sizes become: `decimal.Decimal`, `float` or `str`.
+
+    Raises
+    ------
+    UsageError
+        An option is unknown or makes no sense; the message names it, and what it takes.
     """
+
+    # Threads: any. `_lock` guards what this holds, and is the outermost: connections are placed and registered with under it,
+    # nothing waits or writes under it.
 
     #: The exchange's name, as `exchange_ws.connect` and the command line take it.
     name: ClassVar[str]
@@ -282,7 +300,7 @@ class Client:
 
     @property
     def state(self) -> str:
-        """ "idle", "connecting", "open", "reconnecting" or "closed": the worst of its connections."""
+        """The worst of its connections' states: "idle", "connecting", "open", "reconnecting" or "closed"."""
         if self._foreign:
             return CLOSED
         with self._lock:
@@ -296,7 +314,8 @@ class Client:
 
         Returns
         -------
-        Seconds of round trip.
+        float
+            Seconds of round trip.
 
         Raises
         ------
@@ -350,10 +369,12 @@ class Client:
             As the exchange names it; the client of each exchange says how. **params** are options of its channel.
         timeout
             Seconds to wait for the confirmation; None: the client's.
-        queue_size, overflow
-            Messages to keep for a consumer that is behind, and what to do when they are too many: "drop_oldest" (a `Gap` stands
-            where they were), "drop_newest", "latest" (one slot a topic; refused where updates are deltas), "raise" or "block".
-            None: the client's.
+        queue_size
+            Messages to keep for a consumer that is behind; None: the client's.
+        overflow
+            What to do when they are too many: "drop_oldest" (a `Gap` stands where they were), "drop_newest", "latest" (one slot
+            a topic; refused where updates are deltas), "raise" (ends with `ConsumerTooSlow`), or "block" (holds up all that
+            comes on the same connection, for at most 10 s, then ends as "raise" does). None: the client's.
         gaps
             Also yield each `Gap` itself, where it is; the event after it carries it in any case.
         raw
@@ -538,10 +559,20 @@ class Client:
 
         Returns
         -------
-        ``messages``, ``bytes`` (received), ``requests`` (said), ``reconnects``, ``dropped`` (by overflows), ``gaps``,
-        ``unknown`` (messages of a kind that we do not know), ``unrouted`` (updates that nobody wants), ``malformed`` (not JSON,
-        or not as documented), ``late`` (answers after their timeout), ``connections``, ``subscriptions``: whole numbers;
-        ``round_trip`` and ``lag`` (received minus exchange time): a dict with "p50" and "p99" in seconds, None without samples.
+        dict
+            Whole numbers, but for the last two:
+
+            - ``messages``, ``bytes``: received
+            - ``requests``: sent
+            - ``reconnects``: connections that were made again
+            - ``dropped``: messages, by overflows
+            - ``gaps``: in all subscriptions
+            - ``unknown``: messages of a kind that the client does not know
+            - ``unrouted``: updates that nobody wants
+            - ``malformed``: messages that are not JSON, or not as documented
+            - ``late``: answers after their timeout
+            - ``connections``, ``subscriptions``: at present
+            - ``round_trip``, ``lag`` (received minus exchange time): a dict with "p50" and "p99", seconds, None without samples
         """
         with self._lock:
             connections = [connection for pool in self._pools.values() for connection in pool]

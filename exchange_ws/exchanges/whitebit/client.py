@@ -68,7 +68,7 @@ class WhiteBIT(Client):
     rest_url
         Where REST requests go; the region's if not told.
     options
-        Those of every client: see `exchange_ws.core.client.Client`.
+        Those of every client, such as `timeout`, `reconnect`, `on_state` and `numbers`: see ``help(exchange_ws.Client)``.
 
     Raises
     ------
