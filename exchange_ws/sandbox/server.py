@@ -44,7 +44,7 @@ try:
 except ImportError as error:  # an extra of the package, since only demos and tests need a server
     raise ImportError("the sandbox needs the websockets library, 15 or newer: pip install 'exchange_ws[sandbox]'") from error
 
-__all__ = ["Credentials", "Exchange", "Hangup", "HttpAnswer", "Rest", "Sandbox", "Tokens"]
+__all__ = ["Credentials", "Endpoints", "Exchange", "Farewell", "Hangup", "HttpAnswer", "Rest", "Sandbox", "Tokens"]
 
 logger = logging.getLogger(__name__)
 # The library's own log tells of every refused handshake and reset, most of them made on purpose here: only for who asks.
@@ -95,17 +95,22 @@ class Exchange(Protocol):
 
     All methods but `wiring` are called on the server's thread. `state` is whatever `open` returned for the connection.
 
-    An exchange with a REST side is a `Rest` too, one whose tokens can expire a `Tokens`.
+    An exchange with a REST side is a `Rest` too, one whose tokens can expire a `Tokens`, one with several WebSocket endpoints
+    an `Endpoints`, one that hangs up in a way of its own a `Farewell`.
     """
 
     #: Path of the WebSocket endpoint, such as "/ws".
     path: str
     #: Seconds without a message from the client after which the server closes; None: never.
     idle_s: float | None
-    #: Requests allowed on one connection: count, and the window in seconds.
-    requests: tuple[int, float]
-    #: New connections allowed: count, and the window in seconds.
-    dials: tuple[int, float]
+
+    @property
+    def requests(self) -> tuple[int, float] | None:
+        """Requests allowed on one connection: count, and the window in seconds; None: any number."""
+
+    @property
+    def dials(self) -> tuple[int, float]:
+        """New connections allowed at this endpoint: count, and the window in seconds."""
 
     def open(self, serial: int) -> Any:
         """State of a new connection, the *serial*-th of this server."""
@@ -165,6 +170,22 @@ class Tokens(Protocol):
         """Accept none of those that there are, and make another `token`. On the server's thread."""
 
 
+@runtime_checkable
+class Endpoints(Protocol):
+    """What an `Exchange` has that is the first of several WebSocket endpoints; it answers for all in `method` and `wiring`."""
+
+    #: The others, each with a path of its own.
+    further: Sequence[Exchange]
+
+
+@runtime_checkable
+class Farewell(Protocol):
+    """What an `Exchange` has that does not say 1000 to a client that was silent for `idle_s`."""
+
+    #: Code of the close frame; None: TCP is reset without one.
+    idle_code: int | None
+
+
 def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
     """Every exchange's sandbox by name, found by listing the packages."""
     found: dict[str, Callable[[Markets, Credentials, int], Exchange]] = {}
@@ -198,8 +219,9 @@ def _check_seconds(seconds: float | None) -> None:
 class _Link:
     """One open connection. Server thread only."""
 
-    def __init__(self, connection: ServerConnection, state: Any, now: float) -> None:
+    def __init__(self, connection: ServerConnection, exchange: Exchange, state: Any, now: float) -> None:
         self.connection = connection
+        self.exchange = exchange  # the endpoint that it came to
         self.state = state
         self.gone = asyncio.Event()  # its handler has ended
         self.frozen = False
@@ -306,7 +328,9 @@ class Sandbox:
             if not isinstance(self._exchange, Tokens):
                 raise UsageError(f"token_lifetime={token_lifetime!r}: {exchange} issues no tokens")
             self._exchange.token_s = token_lifetime
-        self._idle_s = idle if idle is not None else self._exchange.idle_s if limits else None
+        further = self._exchange.further if isinstance(self._exchange, Endpoints) else ()
+        self._endpoints: dict[str, Exchange] = {endpoint.path: endpoint for endpoint in (self._exchange, *further)}
+        self._idle_s = idle  # for all endpoints; None: as each has it
 
         self._changed = threading.Condition()  # guards the next two
         self._received: deque[Any] = deque(maxlen=RECEIVED_KEPT)
@@ -317,7 +341,7 @@ class Sandbox:
         self._shutting = False  # between two lives of _server: whoever comes late is turned away
         self._links: dict[_Link, None] = {}  # in order of opening
         self._serial = 0  # connections opened so far
-        self._dials: deque[float] = deque()  # loop times of the handshakes within the window
+        self._dials: dict[str, deque[float]] = {path: deque() for path in self._endpoints}  # handshakes' loop times by path
         self._refusals: deque[tuple[int, Sequence[tuple[str, str]]]] = deque()  # for the next handshakes
         self._rejections: deque[tuple[int | str | None, str | None]] = deque()  # for the next requests
         self._delay_s = 0.0
@@ -371,7 +395,7 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """WebSocket address."""
+        """WebSocket address; of the first endpoint, where there are several."""
         return f"{'ws' if self._tls is None else 'wss'}://{self._address}{self._exchange.path}"
 
     @property
@@ -701,15 +725,21 @@ class Sandbox:
             for name, value in headers:
                 response.headers[name] = value
             return response
-        if request.path.partition("?")[0] != self._exchange.path:
-            return connection.respond(404, f"the endpoint is {self._exchange.path}\n")
-        if self._limits and not self._allowed(self._dials, self._exchange.dials):
+        endpoint = self._endpoint_of(request)
+        if endpoint is None:
+            return connection.respond(404, f"here is {' and '.join(self._endpoints)}\n")
+        if self._limits and not self._allowed(self._dials[endpoint.path], endpoint.dials):
             return connection.respond(429, "too many connections\n")
         return None
 
-    def _allowed(self, times: deque[float], limit: tuple[int, float]) -> bool:
+    def _endpoint_of(self, request: Request) -> Exchange | None:
+        return self._endpoints.get(request.path.partition("?")[0])
+
+    def _allowed(self, times: deque[float], limit: tuple[int, float] | None) -> bool:
         """Whether one more fits into a sliding window; if so it is counted. What is refused is not counted."""
         assert self._loop is not None
+        if limit is None:
+            return True
         count, window_s = limit
         now = self._loop.time()
         while times and times[0] <= now - window_s:
@@ -725,8 +755,10 @@ class Sandbox:
             # Its handshake was under way when the others were ended; left alone, it would keep the server from closing.
             connection.transport.abort()
             return
+        endpoint = None if connection.request is None else self._endpoint_of(connection.request)
+        assert endpoint is not None, "the handshake has looked at it"
         self._serial += 1
-        link = _Link(connection, self._exchange.open(self._serial), self._loop.time())
+        link = _Link(connection, endpoint, endpoint.open(self._serial), self._loop.time())
         self._links[link] = None
         self._watch_idle(link)
         with self._changed:
@@ -761,19 +793,19 @@ class Sandbox:
         try:
             message = json.loads(text)
         except ValueError:
-            self._answer(link, self._exchange.malformed(link.state, text))
+            self._answer(link, link.exchange.malformed(link.state, text))
             return
         with self._changed:
             self._received.append(message)
             self._changed.notify_all()
         pushes: Sequence[str] = ()
         answer: str | None
-        if self._limits and not self._allowed(link.requests, self._exchange.requests):
-            answer = self._exchange.too_many(link.state, message)
+        if self._limits and not self._allowed(link.requests, link.exchange.requests):
+            answer = link.exchange.too_many(link.state, message)
         elif self._rejections:
-            answer = self._exchange.refuse(link.state, message, *self._rejections.popleft())
+            answer = link.exchange.refuse(link.state, message, *self._rejections.popleft())
         else:
-            answer, pushes = self._exchange.answer(link.state, message)
+            answer, pushes = link.exchange.answer(link.state, message)
         self._answer(link, answer)
         for push in pushes:
             self._send(link, push)
@@ -818,15 +850,20 @@ class Sandbox:
     def _watch_idle(self, link: _Link) -> None:
         """Close the connection when its client has been silent for too long; else look again when it could be."""
         assert self._loop is not None
-        if self._idle_s is None or not link.is_open:
+        idle_s = self._idle_s if self._idle_s is not None else link.exchange.idle_s if self._limits else None
+        if idle_s is None or not link.is_open:
             return
-        due = link.heard + self._idle_s
+        due = link.heard + idle_s
         if link.frozen:
             link.idle_timer = None  # thaw() comes back here
         elif self._loop.time() < due:
             link.idle_timer = self._loop.call_at(due, self._watch_idle, link)
         else:
-            self._say_goodbye(link, 1000, "")
+            code = link.exchange.idle_code if isinstance(link.exchange, Farewell) else 1000
+            if code is None:
+                link.abort()
+            else:
+                self._say_goodbye(link, code, "")
 
     def _send(self, link: _Link, text: str) -> None:
         """Hand one text message to the socket, without waiting."""
@@ -879,10 +916,11 @@ class Sandbox:
             else:
                 now_us = max(time.time_ns() // 1000, self.markets.now_us + 1)
             self.markets.step(now_us)
-            self._exchange.beat()
+            for endpoint in self._endpoints.values():
+                endpoint.beat()
             for link in list(self._links):
                 if not link.frozen and link.is_open:
-                    for text in self._exchange.publish(link.state):
+                    for text in link.exchange.publish(link.state):
                         self._send(link, text)
 
     def _push(self, text: str) -> None:
@@ -919,7 +957,7 @@ class Sandbox:
 
     def _forget(self) -> None:
         for link in self._links:
-            self._exchange.forget(link.state)
+            link.exchange.forget(link.state)
 
     def _reorder(self, n: int) -> None:
         for link in list(self._links):
