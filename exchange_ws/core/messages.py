@@ -67,6 +67,10 @@ class Command:
     replaces: bool = False  #: a subscribe after which nothing else of its channel is left; refused, it may have taken all of it
     secret: bool = attrs.field(default=False, repr=False)  #: its arguments must not be shown
 
+    def __repr__(self) -> str:
+        args = "(hidden)" if self.secret else repr(self.args)
+        return f"Command({self.method!r}, {args}, kind={self.kind!r}, replay={self.replay!r})"
+
     def shown(self) -> dict[str, Any]:
         """For errors and logs: method and arguments, without secrets."""
         return {"method": self.method, "params": "(hidden)" if self.secret else list(self.args)}

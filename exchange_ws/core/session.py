@@ -749,13 +749,17 @@ class Session:
             self._answered(pending, command, reply, now)
 
     def _oldest(self) -> str:
-        """The key of the command that has waited longest: what an answer that does not tell most likely means."""
-        waiting = (
-            (entries[0].sent_at, entries[0].serial, key)
-            for key, entries in self._awaited.items()
-            if entries[0].command is not PING_FRAME
-        )
-        return min(waiting, default=(0.0, 0, ""))[2]
+        """
+        The key of the command that has waited longest: what an answer that does not tell most likely means.
+
+        A ping only if nothing else waits: of those, answers tell, and they are not refused.
+        """
+        waiting = []
+        for key, entries in self._awaited.items():
+            oldest = entries[0]
+            if oldest.command is not None and oldest.command is not PING_FRAME:
+                waiting.append((oldest.command.kind == PING, oldest.sent_at or 0.0, oldest.serial, key))
+        return min(waiting, default=(False, 0.0, 0, ""))[3]
 
     def _logged_in(self, pending: Pending, reply: Reply, now: float) -> None:
         refusal = pending.error
