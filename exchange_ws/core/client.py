@@ -23,7 +23,7 @@ from exchange_ws.core.messages import Command, Limits, Pace, Topic
 from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription
 from exchange_ws.core.timer import Timer
-from exchange_ws.errors import ConnectionClosed, LimitExceeded, UsageError
+from exchange_ws.errors import AuthenticationError, ConnectionClosed, LimitExceeded, UsageError
 from exchange_ws.events import Numbers
 
 if TYPE_CHECKING:
@@ -133,12 +133,18 @@ class Options:
 
 @attrs.frozen
 class Endpoint:
-    """One address of an exchange, the language spoken there, and the login that it asks for."""
+    """
+    One address of an exchange, the language spoken there, and the login that it asks for.
+
+    `login` makes the command that logs in, anew for each connection; `explain` may say more about why that was refused, before
+    anybody is told. The connection's reader calls both, with no lock held: they may do REST, or ask another endpoint.
+    """
 
     name: str
     url: str
     dialect: Dialect
     login: Callable[[], Command | None] | None = None
+    explain: Callable[[AuthenticationError], AuthenticationError] | None = None
 
 
 class Dials:
@@ -670,6 +676,7 @@ class Client:
             timer=self._timer,
             may_dial=self._dials[endpoint].take,
             login=where.login,
+            explain=where.explain,
             on_state=self._tell_state,
         )
         pool.append(connection)

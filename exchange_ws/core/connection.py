@@ -75,6 +75,7 @@ class Connection:
         timer: Timer,
         may_dial: Callable[[], float],
         login: Callable[[], Command | None] | None = None,
+        explain: Callable[[AuthenticationError], AuthenticationError] | None = None,
         on_state: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = session.name
@@ -83,6 +84,7 @@ class Connection:
         self._timer = timer
         self._may_dial = may_dial  # takes a place in the dial budget, or says when there is one; any thread
         self._login = login  # called by the reader with no lock held: it may do REST
+        self._explain = explain  # the same
         self._on_state = on_state
         self._write_limit = link.timeout
         self._lock = threading.Lock()  # dictionary work only: no I/O, no user code
@@ -401,6 +403,8 @@ class Connection:
     def _lost(self, error: ExchangeError) -> float | None:
         """The link is gone; tell everyone. Returns as `_live` does."""
         self._hang_up()
+        if self._explain is not None and isinstance(error, AuthenticationError):
+            error = self._explain(error)
         with self._lock:
             was_open = self._session.state == OPEN
             sinks: list[Any] = self._session.sinks()
