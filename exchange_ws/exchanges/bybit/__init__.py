@@ -1,0 +1,1 @@
+"""Bybit: a language for each version of its API, their clients, and the exchange's side of them for the sandbox."""
