@@ -9,7 +9,8 @@ client has to survive:
 * a topic subscribed twice stays subscribed, and a topic that is not can be unsubscribed; a topic of the other endpoint is
   unknown;
 * an answer comes before the first push, and the first push with the next change: nothing is sent because of a subscribe itself;
-* a private subscribe before the login, text that is not JSON and an unknown code of ours have the shape of a refused login;
+* what has a documented code, but no known frame, is refused in the shape of a refused login, which alone has room for a code:
+  a private subscribe before the login, text that is not JSON, another op, no op, no topics;
 * a stale or otherwise bad login gets code 10003, and the connection stays: the next one may be right;
 * tickers and klines are sent when there was a trade, and klines when an interval begins; an interval without trades repeats the
   close before it, with volume 0; weeks begin on Monday;
@@ -74,6 +75,9 @@ MESSAGES = {
     "10006": "Too many visits",
     "33004": "Api key expired",
     "12801": "Invalid JSON",
+    "12802": "Invalid event",
+    "12803": "Event required",
+    "12805": "Topic required",
 }
 
 DEED_STEPS = 5  # of the market, between two deeds of the account: half a second
@@ -127,10 +131,10 @@ class _Endpoint:
         if op == "auth":
             return self._auth(state, message), ()
         if op not in ("subscribe", "unsubscribe"):
-            return self._result(state, message, "error:invalid op" if op else "error:op required"), ()
+            return self._error("12802" if op else "12803", None), ()
         args = message.get("args")
         if not isinstance(args, list) or not args:
-            return self._result(state, message, "error:topic required"), ()
+            return self._error("12805", None), ()
         if len(args) > BATCH:
             return self._result(state, message, f"args size >{BATCH}"), ()
         for name in args:
@@ -220,7 +224,7 @@ class SpotV3Public(_Endpoint):
         return _State(f"{rng.getrandbits(32):08x}", rng.random() < 0.5)
 
     def _auth(self, state: _State, message: Any) -> str:
-        return self._result(state, message, "error:invalid op")
+        return self._error("12802", None)
 
     def _result(self, state: _State, message: Any, refusal: str | None) -> str:
         op = message.get("op") if isinstance(message, dict) else None
