@@ -36,11 +36,13 @@ from exchange_ws.errors import (
 )
 
 if TYPE_CHECKING:  # clients are found by listing folders; these lines only tell their types
+    from exchange_ws.exchanges.bybit.client import BybitSpotV3
     from exchange_ws.exchanges.whitebit.client import WhiteBIT
 
 __all__ = [
     "AuthenticationError",
     "Backoff",
+    "BybitSpotV3",
     "Client",
     "ConnectFailed",
     "ConnectionClosed",
