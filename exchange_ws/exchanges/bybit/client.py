@@ -6,11 +6,10 @@ Pages of that documentation are in brackets. It was withdrawn in September 2024;
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from exchange_ws.core.auth import Credentials, redacted, sign
 from exchange_ws.core.client import Client, Endpoint
 from exchange_ws.core.dialect import dump
 from exchange_ws.core.messages import LOGIN, Command, Topic
@@ -103,14 +102,8 @@ class BybitSpotV3(Client):
     ) -> None:
         if not isinstance(testnet, bool):
             raise UsageError(f"testnet={testnet!r}: takes True or False")
-        for name, value in (("api_key", api_key), ("api_secret", api_secret)):
-            if value is not None and (not isinstance(value, str) or not value):
-                raise UsageError(f"{name}: takes text, or None")
-        if (api_key is None) != (api_secret is None):
-            raise UsageError("api_key and api_secret: take both, or none")
         host = TESTNET_HOST if testnet else HOST
-        self._api_key = api_key
-        self._api_secret = api_secret
+        self._credentials = Credentials.of(api_key, api_secret)
         endpoints = (
             Endpoint("public", host + PUBLIC_PATH if public_url is None else public_url, PUBLIC),
             Endpoint(
@@ -123,20 +116,19 @@ class BybitSpotV3(Client):
 
     def _login(self) -> Command:
         """``{"op": "auth", "args": [key, expires in ms, signature]}``, anew for each connection [Connect, authentication]."""
-        assert self._api_key is not None, "_endpoint_of asks for it"
-        assert self._api_secret is not None
+        credentials = self._credentials
+        assert credentials is not None, "_endpoint_of asks for them"
         expires = self._clock.time_ns() // 1_000_000 + int(LOGIN_VALID_S * 1000)
-        signed = hmac.new(self._api_secret.encode(), f"GET/realtime{expires}".encode(), hashlib.sha256)
-        return Command("auth", (self._api_key, expires, signed.hexdigest()), LOGIN, secret=True)
+        signature = sign(credentials.api_secret, f"GET/realtime{expires}".encode(), "sha256")
+        return Command("auth", (credentials.api_key, expires, signature), LOGIN, secret=True)
 
     def _explain(self, error: AuthenticationError) -> AuthenticationError:
         """The refusal of a login, with what the clocks have to do with it, and without the key should it repeat that."""
         told = f"{error}; {self._about_clocks()}" if error.code in CLOCK_CODES else str(error)
-        assert self._api_key is not None
-        message = None if error.message is None else error.message.replace(self._api_key, "(key)")
-        return AuthenticationError(
-            told.replace(self._api_key, "(key)"), code=error.code, message=message, request=error.request
-        )
+        assert self._credentials is not None
+        key = self._credentials.api_key
+        message = None if error.message is None else redacted(error.message, key)
+        return AuthenticationError(redacted(told, key), code=error.code, message=message, request=error.request)
 
     def _about_clocks(self) -> str:
         """Compare our clock to the exchange's, which a pong tells."""
@@ -164,7 +156,7 @@ class BybitSpotV3(Client):
     def _endpoint_of(self, topic: Topic) -> str:
         if not topic.account:
             return "public"
-        if self._api_key is None:
+        if self._credentials is None:
             raise AuthenticationError(
                 f"{topic.name}: a private topic, which needs a login: give the client api_key and api_secret"
             )

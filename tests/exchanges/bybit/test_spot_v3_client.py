@@ -383,6 +383,16 @@ def test_login(box, make):
     assert (box.api_key, (EPOCH_S + 5 + LOGIN_VALID_S) * 1000, 64) == (key, expires, len(signature))
 
 
+def test_signature():
+    """The signature is the one of the known example, and stands in no repr."""
+    ws = BybitSpotV3(api_key="test-key", api_secret="test-secret")
+    ws._clock = Clock(EPOCH_S - LOGIN_VALID_S)
+    login = ws._login()
+    known = "5e1a6810262f270b783cf759f856aadee413643be3c03d0fb89dd22261e41df0"
+    assert ("auth", ("test-key", 1700000000000, known)) == (login.method, login.args)
+    assert "test-key" not in repr(login) and known not in repr(login)
+
+
 def test_fresh_login_on_each_connection(box, make):
     """After a loss the client logs in anew, with an `expires` of that moment, and subscribes again."""
     ws = make(at=EPOCH_S)
@@ -515,7 +525,7 @@ def test_no_secret_is_shown(box, make, caplog, capsys):
             BybitSpotV3(api_key=box.api_key, api_secret=[box.api_secret])
         shown.append(str(caught.value))
     text = "\n".join([*shown, caplog.text, *capsys.readouterr()])
-    assert "(key)" in text
+    assert "Invalid apikey (hidden)" in text
     signatures = [message["args"][2] for message in said(box, "auth")]
     assert len(signatures) >= 4
     secrets = [box.api_key, box.api_secret, "wrong" * 9, "another" * 9, *signatures]
@@ -543,10 +553,10 @@ def test_urls(options, urls):
     ("options", "says"),
     [
         ({"testnet": "yes"}, "testnet='yes': takes True or False"),
-        ({"api_key": "key"}, "api_key and api_secret: take both, or none"),
-        ({"api_secret": "secret"}, "api_key and api_secret: take both, or none"),
-        ({"api_key": "", "api_secret": "secret"}, "api_key: takes text"),
-        ({"api_key": "key", "api_secret": b"secret"}, "api_secret: takes text"),
+        ({"api_key": "key"}, "api_secret: is missing"),
+        ({"api_secret": "secret"}, "api_key: is missing"),
+        ({"api_key": "", "api_secret": "secret"}, "api_key: takes the text"),
+        ({"api_key": "key", "api_secret": b"secret"}, "api_secret: takes the text"),
         ({"url": "ws://a/"}, "url: no such option"),
     ],
 )
