@@ -176,6 +176,21 @@ def test_route_gives_up(message):
     assert None is route(message)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        rb'{"x":{},"type":"snapshot","topic":"trade.BTCUSDT","ts":1}',
+        rb'{"x":"","data2":{},"type":"delta","topic":"trade.BTCUSDT","ts":1}',
+        rb'[{"data":{},"type":"snapshot","topic":"trade.BTCUSDT","ts":1}]',
+        rb'{"op":"subscribe","success":true,"req_id":"},\"type\":\"snapshot"}',
+    ],
+)
+def test_route_knows_what_is_no_update(message):
+    """What has no `data` is no update, however much its end looks like one."""
+    assert not isinstance(decode(message), Update)
+    assert None is route(message)
+
+
 @pytest.mark.parametrize(("name", "message"), UPDATES)
 def test_route_knows_the_documented_orders(name, message):
     """Every update of the documentation is routed without parsing, in whatever order its keys stand there."""
