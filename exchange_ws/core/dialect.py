@@ -94,12 +94,24 @@ def dump(value: Any) -> bytes:
 def refused(refusal: Refusal, command: Command) -> RequestRejected:
     """The error that a refused command raises on the thread that asked."""
     shown = command.shown()
-    text = f"{command.method}: {refusal.message}" + ("" if refusal.code is None else f" (code {refusal.code})")
-    told: dict[str, Any] = {"code": refusal.code, "message": refusal.message, "request": shown}
+    message = _without_secrets(refusal.message, command.args) if command.secret else refusal.message
+    text = f"{command.method}: {message}" + ("" if refusal.code is None else f" (code {refusal.code})")
+    told: dict[str, Any] = {"code": refusal.code, "message": message, "request": shown}
     if refusal.kind == TOO_MANY:
         return RateLimited(text, retry_after_s=refusal.retry_after_s, **told)
     if refusal.kind == UNAUTHORIZED:
         return AuthenticationError(text, **told)
     if command.kind == SUBSCRIBE:
-        return SubscriptionRejected(text, topic=", ".join(sorted(topic.name for topic in command.states)), **told)
+        names = sorted(topic.name for topic in command.states)
+        return SubscriptionRejected(text, topic=", ".join(names) or None, **told)
     return RequestRejected(text, **told)
+
+
+def _without_secrets(text: str, args: Any) -> str:
+    """*text* without any string of *args*: an exchange may repeat in its refusal what it was told."""
+    if isinstance(args, str):
+        return text.replace(args, "(hidden)") if args else text
+    values: Iterable[Any] = args.values() if isinstance(args, Mapping) else args if isinstance(args, (list, tuple)) else ()
+    for value in values:
+        text = _without_secrets(text, value)
+    return text
