@@ -37,21 +37,21 @@ class Replay:
         self.ids: set[Any] = set()
         self.former: set[Any] = set()
 
-    def take(self, events: Sequence[Any]) -> tuple[Sequence[Any], bool, bool]:
+    def take(self, events: Sequence[Any], repeats: bool) -> tuple[Sequence[Any], bool, bool]:
         """Events not seen yet; whether these were a replay; whether it reaches back to something seen."""
-        came = [event.id for event in events]
+        came = [event.id for event in events if event.id is not None]  # who has none may be new each time
         new = events
         if not (self.ids.isdisjoint(came) and self.former.isdisjoint(came)):
             new = [event for event in events if event.id not in self.ids and event.id not in self.former]
         overlaps = len(new) < len(events)
-        replayed = overlaps or self.owed > 0 or not self.begun
+        replayed = (overlaps and not repeats) or self.owed > 0 or not self.begun
         if replayed:
             self.owed -= 1
             self.begun = True
             for event in new:
                 event.snapshot = True
         self.ids.update(came)
-        if len(self.ids) >= REMEMBERED:
+        if len(self.ids) >= max(REMEMBERED, len(came)):  # the next one may repeat as many as this one has
             self.former, self.ids = self.ids, set()
         return new, replayed, overlaps
 
@@ -146,7 +146,7 @@ class Decoder:
         replay = self._replays.get(key)
         if replay is None:
             replay = self._replays[key] = Replay()
-        new, replayed, overlaps = replay.take(events)
+        new, replayed, overlaps = replay.take(events, topic.repeats)
         if replayed and key in self._unproven:
             # Or nothing was traded before, and nothing since.
             if overlaps or not (events or replay.ids or replay.former):

@@ -51,6 +51,7 @@ class Topic:
     opens_with_snapshot: bool = False  #: the stream begins with a snapshot that a late joiner would miss
     repeatable: bool = False  #: stating it again gives that snapshot again
     replays: bool = False  #: the snapshot replays recent events, known by their ids
+    repeats: bool = False  #: so may any update, with events among them that are new
     account: bool = False  #: private: orders, fills, balances, positions
 
 
