@@ -1,9 +1,10 @@
 """
-Two tiny made-up languages to test the session with, and what stands on it.
+Three tiny made-up languages to test the session with, and what stands on it.
 
 `SWAP` is of the replacing kind: a repeated subscribe replaces the channel's former one, and replies carry ids. `DELTA` says
 only what differs, batches several channels in one command, and its replies carry no ids. Between them they have all that a
-dialect can ask of the session: wildcards, aliases, snapshots, rows of several symbols, commands without a reply.
+dialect can ask of the session: wildcards, aliases, snapshots, rows of several symbols, commands without a reply. `IDS` names
+its topics by ids, and its replies hardly tell what they answer.
 """
 
 from __future__ import annotations
@@ -193,6 +194,63 @@ DELTA = Dialect(
     limits=Limits(requests=PACE),
     heartbeat=Heartbeat(20.0, Command("ping", kind=PING, replay=True)),
     interpret=lambda update, reading: (),
+)
+
+# IDS -------------------------------------------------------------------------------------------------------------------------
+
+
+def decode_ids(message: bytes) -> Message:
+    """
+    Pushes are ``{"of":"price x1"}``, channel and id; replies ``{"re":"sub","ok":true,"ids":{"x1":"A"}}``.
+
+    They tell the kind of command at most, and for each id what is repeated of its topic. ``"alone":1`` and ``"remark"`` are
+    what `Reply` has.
+    """
+    body = json.loads(message)
+    if "of" in body:
+        return _update(body)
+    ids = body.get("ids", {})
+    return Reply(
+        body.get("to", "any"),
+        body["ok"],
+        body.get("result"),
+        _refusal(body.get("error")),
+        tuple(f"price {one}".encode() for one in ids),
+        tuple(ids),
+        tuple(ids.values()),
+        method=body.get("re"),
+        alone="alone" in body,
+        remark=body.get("remark"),
+    )
+
+
+def encode_ids(command: Command, serial: int) -> Outgoing:
+    """As in DELTA, but all replies look alike."""
+    return Outgoing(wire({"op": command.method, "args": list(command.args)}), command.channel or "any")
+
+
+def changes_ids(stated: frozenset[Topic], wanted: frozenset[Topic]) -> Iterator[Command]:
+    """One topic at a time, what is no more wanted first."""
+    for one in _by_name(stated - wanted)[:1]:
+        yield Command("unsub", (one.name,), UNSUBSCRIBE, replay=True, drops=frozenset({one}))
+        return
+    for one in _by_name(wanted - stated)[:1]:
+        yield Command("sub", (one.name,), SUBSCRIBE, replay=True, states=frozenset({one}))
+
+
+#: Topics come under ids that only the confirmation tells, which may name those of other topics too.
+IDS = Dialect(
+    name="ids",
+    route=route,
+    decode=decode_ids,
+    encode=encode_ids,
+    changes=changes_ids,
+    fits=lambda held, one: True,
+    limits=Limits(requests=PACE),
+    heartbeat=Heartbeat(20.0),
+    interpret=lambda update, reading: (),
+    aliases=True,
+    echoed=lambda one, echo: bool(echo == one.args[0]),
 )
 
 #: The login of both languages.

@@ -122,6 +122,11 @@ class Connection:
         return self._session.step
 
     @property
+    def aliases(self) -> Mapping[bytes, tuple[Topic, ...]]:
+        """The topics that come under each id that the exchange gave; replaced, never mutated."""
+        return self._session.aliases
+
+    @property
     def busy(self) -> bool:
         """Whether anything is wanted of this connection."""
         with self._lock:

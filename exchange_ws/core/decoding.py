@@ -6,7 +6,7 @@ No threads, no clock: its subscription's lock guards it. It runs on the consumer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exchange_ws.core.dialect import Dialect, Reading
@@ -66,6 +66,7 @@ class Decoder:
         self._symbols: frozenset[str | None] | None = None
         self._replaying = False
         self._replays: dict[bytes, Replay] = {}
+        self._names: Mapping[bytes, tuple[bytes, ...]] = {}  # keys of topics by the exchange's ids
         self._watched: Gap | None = None  # may turn out repaired
         self._unproven: set[bytes] = set()  # symbols whose replay since has not come yet
         self.keep(topics)
@@ -80,6 +81,10 @@ class Decoder:
         if not any(topic.key == topic.wildcard for topic in kept.values()):
             self._replays = {key: replay for key, replay in self._replays.items() if key in kept}
             self._unproven &= kept.keys()
+
+    def name(self, names: Mapping[bytes, tuple[bytes, ...]]) -> None:
+        """From here on the exchange sends topics under these ids."""
+        self._names = names
 
     def decode(self, message: bytes, received_ns: int) -> Sequence[Any]:
         """
@@ -98,10 +103,14 @@ class Decoder:
             return self._once(update, events)
         return events
 
-    def peek(self, message: bytes, received_ns: int) -> Any:
-        """The newest event of *message*, remembering nothing; None if there is none."""
+    def peek(self, message: bytes, received_ns: int, names: Mapping[bytes, tuple[bytes, ...]] | None = None) -> Any:
+        """The newest event of *message*, remembering nothing; None if there is none. *names*: as of its arrival."""
         update = self._decode(message)
-        events = self._events(update, received_ns) if isinstance(update, Update) else ()
+        before, self._names = self._names, names or {}
+        try:
+            events = self._events(update, received_ns) if isinstance(update, Update) else ()
+        finally:
+            self._names = before
         return events[-1] if events else None
 
     def keys_of(self, message: bytes) -> tuple[bytes, ...]:
@@ -133,6 +142,8 @@ class Decoder:
 
     def _events(self, update: Update, received_ns: int) -> Sequence[Event]:
         self._reading.received = received_ns / 1e9
+        if self._names:
+            update.keys = self._names.get(update.keys[0], update.keys)
         events = self._interpret(update, self._reading)
         if len(update.keys) > 1 and self._symbols is not None:
             return [event for event in events if event.symbol in self._symbols]

@@ -62,6 +62,8 @@ class Dialect:
     #: Updates carry ids that only the confirmation tells. Then `Update.label` is the `channel` of its topic, and updates that
     #: come before their confirmation are kept for it.
     aliases: bool = False
+    #: Does this echo in a confirmation (`Reply.echoes`) mean that topic? For servers that name ids of other topics too.
+    echoed: Callable[[Topic, Any], bool] | None = None
 
 
 def _refuse_constant(name: str) -> NoReturn:

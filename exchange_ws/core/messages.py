@@ -67,6 +67,8 @@ class Command:
     drops: frozenset[Topic] = frozenset()  #: topics off the wire once it is confirmed
     replaces: bool = False  #: a subscribe after which nothing else of its channel is left; refused, it may have taken all of it
     secret: bool = attrs.field(default=False, repr=False)  #: its arguments must not be shown
+    #: A call that is said only while nothing else of this channel is in flight, where replies do not tell which they answer.
+    channel: str | None = None
 
     def __repr__(self) -> str:
         args = "(hidden)" if self.secret else repr(self.args)
@@ -119,6 +121,10 @@ class Reply:
     error: Refusal | None = None
     aliases: tuple[bytes, ...] = ()  #: keys under which the exchange will send the topics of the command that it answers
     ids: tuple[str, ...] = ()  #: the exchange's own ids for them, one for each alias
+    echoes: tuple[Any, ...] = ()  #: what is repeated of the parameters of each alias, None for nothing; see `Dialect.echoed`
+    method: str | None = None  #: of the command that it answers, where replies carry no ids: another's is not answered by it
+    alone: bool = False  #: if nothing awaits its key, it answers the one command that waits, and none if there are several
+    remark: str | None = None  #: what of it is not as documented, for the log
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable, Protocol
 
 import attrs
@@ -26,6 +26,7 @@ from exchange_ws.core.messages import (
     TOO_MANY,
     TRANSIENT,
     UNAUTHORIZED,
+    UNSUBSCRIBE,
     Command,
     Limits,
     Notice,
@@ -96,6 +97,8 @@ RETRY_S = 1.0  # pause before a statement is said again that the exchange could 
 TOMBSTONES = 1024  # answers still awaited by nobody; beyond it the oldest are forgotten, and their replies are only counted
 MALFORMED = Pace(100, 60.0, "ours")  # unreadable messages; more means that we do not speak the same language
 EARLY = 256  # updates of a channel, kept while the statement that will tell their ids has no answer yet
+EARLY_BYTES = 2**20  # of them together, so that a flood of large ones costs no memory either
+GONE_S = 60.0  # for which updates under an id that was dropped are known as late: some are always on their way
 LEARNED = 10_000  # symbols of all-symbols topics that get a route of their own; more are parsed twice, never lost
 CLOSE_WAIT_S = 1.0  # for the peer's close frame; a healthy one answers in a round trip
 
@@ -248,9 +251,11 @@ class Session:
         self._pause_until = 0.0
         self._index: dict[bytes, list[tuple[Join, Topic]]] = {}  # every join by the keys of its topics
         self._learned: dict[bytes, bytes] = {}  # key of one symbol -> wildcard under which it is wanted
-        self._aliases: dict[bytes, Topic] = {}
+        self._aliases: dict[bytes, tuple[Topic, ...]] = {}  # replaced, never mutated; () is an id that nobody here wants
+        self._gone: dict[bytes, tuple[tuple[Topic, ...], float]] = {}  # aliases dropped lately: their topics, known until when
         self._ids: dict[Topic, tuple[str, ...]] = {}  # the exchange's own, for users to see
         self._early: dict[str, deque[tuple[bytes, bytes]]] = {}  # key and message, by channel
+        self._login_retried = False  # a refused login was tried once more, and no other has succeeded since
 
     # Lifecycle -----------------------------------------------------------------------------------------------------------
 
@@ -367,6 +372,11 @@ class Session:
         """Those whose topics were confirmed here before: what they miss from now on is a gap."""
         return list({id(join.sink): join.sink for join in self._joins if not join.trial}.values())
 
+    @property
+    def aliases(self) -> Mapping[bytes, tuple[Topic, ...]]:
+        """The topics that come under each id; replaced, never mutated, so that the reader needs no lock for it."""
+        return self._aliases
+
     def ids(self, topics: Iterable[Topic]) -> tuple[str, ...]:
         """The ids that the exchange gave to *topics* on this link."""
         return tuple(name for topic in topics for name in self._ids.get(topic, ()))
@@ -473,7 +483,7 @@ class Session:
                 due = min(due, quiet_since + self._ping_interval)
             if self._urgent:
                 due = min(due, self._budget.due(now))
-            if self.step != "logging in" and (self._sayable() or (self._calls and self.state == OPEN)):
+            if self.step != "logging in" and (self._sayable() or (self.state == OPEN and self._has_sayable_call())):
                 due = min(due, max(self._pause_until, self._budget.due(now, self._reserve)))
         return due
 
@@ -499,10 +509,7 @@ class Session:
             return said
         said.extend(self._statements(now))
         if self.state == OPEN:
-            while self._calls and self._budget.room(now) > self._reserve:
-                pending = self._calls.popleft()
-                if not pending.settled:
-                    said.append(self._say(pending, now))
+            said.extend(self._sayable_calls(now))
         return said
 
     def take_decisions(self) -> Decisions | None:
@@ -523,6 +530,7 @@ class Session:
 
     def _restate(self, now: float) -> None:
         self.step = "restating"
+        self._login_retried = False
         self._dirty = {topic.channel for join in self._joins for topic in join.topics}
         if not self._dirty:
             self._open(now)
@@ -554,8 +562,9 @@ class Session:
         self._calls = deque(pending for pending in self._calls if not pending.settled)
         for known in (self._stated, self._unsure, self._dirty):
             known.clear()
-        for said in (self._saying, self._said, self._aliases, self._ids, self._early, self._learned):
+        for said in (self._saying, self._said, self._gone, self._ids, self._early, self._learned):
             said.clear()
+        self._aliases = {}
         for join in self._joins:
             join.needs = set(join.topics)
             join.held = False
@@ -624,6 +633,29 @@ class Session:
             self._awaited.setdefault(outgoing.key, deque()).append(pending)
         return OPCODE_TEXT, outgoing.data
 
+    def _is_blocked(self, pending: Pending) -> bool:
+        """Whether something is in flight with whose answer that to *pending* could be confused."""
+        command = pending.command
+        return command is not None and command.channel is not None and self._saying[command.channel] > 0
+
+    def _has_sayable_call(self) -> bool:
+        return any(not self._is_blocked(pending) for pending in self._calls)
+
+    def _sayable_calls(self, now: float) -> Iterator[tuple[int, bytes]]:
+        blocked: list[Pending] = []
+        while self._calls and self._budget.room(now) > self._reserve:
+            pending = self._calls.popleft()
+            if pending.settled:
+                continue
+            if self._is_blocked(pending):
+                blocked.append(pending)
+                continue
+            assert pending.command is not None
+            if pending.command.channel is not None:
+                self._saying[pending.command.channel] += 1
+            yield self._say(pending, now)
+        self._calls.extendleft(reversed(blocked))
+
     def _sayable(self) -> set[str]:
         """Channels that something may have to be said of, and of which nothing is in flight."""
         return {channel for channel in self._dirty if not self._saying[channel]}
@@ -634,6 +666,7 @@ class Session:
         if not channels or self._budget.room(now) <= self._reserve:
             return
         wanted = frozenset(topic for join in self._joins if not join.held for topic in join.topics if topic.channel in channels)
+        self._let_go(channels, wanted)
         # What may be on the wire is said again if it is wanted, and dropped if it is not. Said again is, too, what flows for
         # others and is still needed by someone: for its snapshot.
         doubtful = self._unsure.union(*(join.needs for join in self._joins if not join.held))
@@ -651,6 +684,23 @@ class Session:
             yield self._say(pending, now)
         self._dirty -= channels
 
+    def _let_go(self, channels: set[str], wanted: frozenset[Topic]) -> None:
+        """
+        Forget topics that nobody wants any more, but whose id is another one's too: unsubscribing them would end both.
+
+        The one that leaves last is unsubscribed.
+        """
+        shared = frozenset(
+            topic
+            for topics in self._aliases.values()
+            if len(topics) > 1 and not wanted.isdisjoint(topics)
+            for topic in topics
+            if topic not in wanted and topic.channel in channels
+        )
+        if shared:
+            self._off_wire(shared)
+            self._settle_leaves()
+
     def _beat(self, now: float) -> None:
         self._beaten_at = now
         self._ping = self._new_pending(self.dialect.heartbeat.command or PING_FRAME, math.inf)
@@ -660,7 +710,7 @@ class Session:
 
     def _count_malformed(self, now: float) -> None:
         self.counters["malformed"] += 1
-        log.warning("%s: a message that is not JSON was ignored", self.name)
+        log.warning("%s: a message that is not JSON, or not as documented, was ignored", self.name)
         if self._malformed.room(now) <= 0:
             self.doom = WireError(f"{self.name}: more than {MALFORMED.count} unreadable messages in {MALFORMED.window_s:.0f} s")
         else:
@@ -668,13 +718,11 @@ class Session:
 
     def _update(self, update: Update, message: bytes) -> tuple[Sink, ...]:
         keys = update.keys if update.wildcard is None else (*update.keys, update.wildcard)
-        if self._aliases:
-            keys = tuple(self._aliases[key].key if key in self._aliases else key for key in keys)
         found = [entry for key in keys for entry in self._index.get(key, ())]
-        if not found and self.dialect.aliases and self._saying[update.label]:
+        if not found and self.dialect.aliases and self._awaits_ids(update.label) and not self._aliases.get(update.keys[0]):
             early = self._early.setdefault(update.label, deque())
             early.append((update.keys[0], message))
-            if len(early) > EARLY:
+            while len(early) > EARLY or sum(len(kept) for _, kept in early) > EARLY_BYTES:
                 early.popleft()
                 self.counters["unrouted"] += 1
             return ()
@@ -691,7 +739,7 @@ class Session:
             self._confirm(new)
         sinks = {id(join.sink): join.sink for join, topic in found if topic not in join.needs}
         if not sinks:
-            self.counters["unrouted"] += 1
+            self._count_unrouted(update.keys[0])
         elif len(update.keys) == 1 and update.wildcard in self._index and len(self._learned) < LEARNED:
             key = update.keys[0]
             if key not in self._learned and self.dialect.route(message) == key:
@@ -706,6 +754,14 @@ class Session:
         keys = {topic.key for topic in flowing}
         return update.wildcard in keys and not keys.isdisjoint(update.keys)
 
+    def _awaits_ids(self, channel: str) -> bool:
+        return any(topic.channel == channel for command in self._said.values() for topic in command.states)
+
+    def _count_unrouted(self, key: bytes) -> None:
+        """Nobody takes an update; those of what was dropped just now are only late."""
+        late = bool(self._aliases.get(key)) or self._gone.get(key, ((), -math.inf))[1] > self._heard_at
+        self.counters["late" if late else "unrouted"] += 1
+
     def _pong(self, now: float) -> None:
         """It belongs to the oldest ping, which may have timed out."""
         for key, waiting in self._awaited.items():
@@ -716,9 +772,20 @@ class Session:
 
     def _reply(self, reply: Reply, now: float) -> None:
         key = self._oldest() if reply.key is None else reply.key
-        waiting = self._awaited.get(key)
-        if not waiting:
+        if reply.alone and key not in self._awaited:
+            key = self._only()
+        waiting = self._awaited.get(key, deque())
+        if reply.method is not None:
+            while waiting and waiting[0].settled and not self._answers(reply, waiting[0]):
+                waiting.popleft()  # answers come in order, so one that was given up has none any more
+            if not waiting:
+                self._awaited.pop(key, None)
+        if reply.remark is not None:
+            log.warning("%s: %s: %s", self.name, reply.key, reply.remark)
+        if not waiting or not self._answers(reply, waiting[0]):
             self.counters["unasked"] += 1
+            if not reply.ok and reply.error is not None:
+                log.warning("%s: an error that answers no request: %s: %s", self.name, reply.key, reply.error.message)
             return
         pending = waiting.popleft()
         if not waiting:
@@ -747,6 +814,25 @@ class Session:
             self._logged_in(pending, reply, now)
         elif pending.serial in self._said:
             self._answered(pending, command, reply, now)
+        elif command.kind == SUBSCRIBE:
+            # By a call: the ids are nobody's, and must not be taken for those of the next statement.
+            self._rename({alias: () for alias in reply.aliases if alias not in self._aliases})
+        elif command.kind == UNSUBSCRIBE:
+            self._ended_too(reply, frozenset())
+
+    @staticmethod
+    def _answers(reply: Reply, pending: Pending) -> bool:
+        return reply.method is None or pending.command is None or reply.method == pending.command.method
+
+    def _only(self) -> str:
+        """The key of the one command that waits for an answer; none if there are several."""
+        waiting = [
+            key
+            for key, entries in self._awaited.items()
+            for pending in entries
+            if not pending.settled and pending.command is not PING_FRAME
+        ]
+        return waiting[0] if len(waiting) == 1 else ""
 
     def _oldest(self) -> str:
         """
@@ -767,6 +853,10 @@ class Session:
             self._restate(now)
         elif reply.error is not None and reply.error.kind in (TOO_MANY, TRANSIENT):
             self.doom = refusal  # a loss like others: our key was not judged, and may be tried again
+        elif self.state == RECONNECTING and pending.command and pending.command.replay and not self._login_retried:
+            # It is made anew for each link, and what it was made of may have expired on its way.
+            self._login_retried = True
+            self.doom = ConnectionLost(f"{self.name}: the login was refused; trying once more with a new one", sent=True)
         elif isinstance(refusal, AuthenticationError):
             self.doom = refusal
         else:
@@ -783,9 +873,18 @@ class Session:
         """A statement of topics got its reply."""
         self._end_statement(pending, command)
         error = pending.error
-        if error is None:
-            self._bind(reply, command)
+        places = self._own_places(reply, command.states) if error is None and command.states else []
+        if places is None:
+            error = self._unclear(command)
+            self._unsure |= command.states
+            self._blame(command, error)
+            self._release_early()
+        elif error is None:
             self._off_wire(command.drops)
+            if command.states:
+                self._bind(reply, places, command.states)
+            else:
+                self._ended_too(reply, command.drops)
             self._stated |= command.states
             self._unsure -= command.states
             self._mark(command.states)
@@ -812,23 +911,73 @@ class Session:
         self._settle_leaves()
         self._look_whether_open(now)
 
-    def _bind(self, reply: Reply, command: Command) -> None:
+    def _own_places(self, reply: Reply, topics: frozenset[Topic]) -> list[int] | None:
         """
-        Remember under which ids the topics of *command* will come.
+        Which of the ids that a confirmation names are those of *topics*, by their places; None if that cannot be told.
 
-        Some servers name all ids of the channel in each confirmation. Those known already are not those of this command, unless
-        there are no others: then it was subscribed before.
+        Some servers name all ids of the channel in each confirmation. Those known already are others', unless none is new: then
+        it was subscribed before, or is another's stream too. Of several new ones, an echo of the parameters may tell whose they
+        are, as may their being the ids of what was dropped just now.
         """
-        if command.drops and not command.states:
-            for topic in command.drops:
-                self._ids.pop(topic, None)
-            self._aliases = {alias: topic for alias, topic in self._aliases.items() if topic not in command.drops}
-            return
-        places = range(len(reply.aliases))
-        new = [place for place in places if reply.aliases[place] not in self._aliases] or places
-        for topic in command.states:
-            self._ids[topic] = tuple(reply.ids[place] for place in new if place < len(reply.ids))
-            self._aliases.update((reply.aliases[place], topic) for place in new)
+        echoes = dict(enumerate(reply.echoes))
+        aliases = dict(enumerate(reply.aliases))
+
+        def means(place: int, among: Iterable[Topic]) -> bool:
+            echoed, echo = self.dialect.echoed, echoes.get(place)
+            return echoed is not None and bool(echo) and any(echoed(topic, echo) for topic in among)
+
+        if not aliases:
+            return []
+        matching = [place for place in aliases if means(place, topics)]
+        new = [place for place, alias in aliases.items() if alias not in self._aliases]
+        if not set(new).isdisjoint(matching):
+            new = [place for place in new if place in matching or not echoes.get(place)]
+        else:
+            others = self._stated.union(
+                self._unsure, *(join.topics for join in self._joins), *(gone for gone, _ in self._gone.values())
+            )
+            new = [place for place in new if not means(place, others - topics)]
+        if len(new) > 1:
+            new = [p for p in new if aliases[p] not in self._gone or not topics.isdisjoint(self._gone[aliases[p]][0])] or new
+        if new:
+            return new
+        if len(aliases) == 1:
+            return list(aliases)
+        return matching if len(matching) == 1 else None
+
+    def _unclear(self, command: Command) -> ExchangeError:
+        """It may flow under any of several ids, and another's data must not be delivered: only a fresh link is sure."""
+        what = "the confirmation names several ids, and none that can be told to be its own"
+        self.doom = ConnectionLost(f"{self.name}: {what}", sent=True)
+        return refused(Refusal(None, what), command)
+
+    def _bind(self, reply: Reply, places: list[int], topics: frozenset[Topic]) -> None:
+        """Remember under which ids *topics* will come, at *places* of the confirmation."""
+        bound: dict[bytes, tuple[Topic, ...]] = {}
+        for place in places:
+            alias = reply.aliases[place]
+            there = bound.get(alias, self._aliases.get(alias, ()))
+            bound[alias] = (*there, *(topic for topic in topics if topic not in there))
+            self._gone.pop(alias, None)
+        for topic in topics:
+            self._ids[topic] = tuple(reply.ids[place] for place in places if place < len(reply.ids))
+        self._rename(bound)
+
+    def _rename(self, bound: Mapping[bytes, tuple[Topic, ...]]) -> None:
+        if bound:
+            self._aliases = {**self._aliases, **bound}
+
+    def _ended_too(self, reply: Reply, meant: frozenset[Topic]) -> None:
+        """The server's word counts on what an unsubscribe has ended: what it names beside *meant* has to be stated again."""
+        named = {topic for alias in reply.aliases for topic in self._aliases.get(alias, ())} - meant
+        if named:
+            names = ", ".join(sorted(topic.name for topic in named))
+            log.warning("%s: an unsubscribe has ended %s too; subscribing again", self.name, names)
+            self._off_wire(frozenset(named))
+            self._dirty.update(topic.channel for topic in named)
+        else:
+            nobodys = {alias for alias in reply.aliases if not self._aliases.get(alias, (None,))}
+            self._aliases = {alias: topics for alias, topics in self._aliases.items() if alias not in nobodys}
 
     def _release_early(self) -> None:
         """Deliver what came before its confirmation; what stays unknown is nobody's."""
@@ -836,7 +985,7 @@ class Session:
             for key, message in self._early.pop(channel):
                 sinks = self.routes.get(key)
                 if sinks is None:
-                    self.counters["unrouted"] += 1
+                    self._count_unrouted(key)
                 else:
                     self._decisions.released.append((sinks, message))
 
@@ -856,8 +1005,9 @@ class Session:
         # Not those who need nothing of it: what they have flows, whatever was said of stating it again.
         touching = [join for join in self._joins if not join.held and join.needs & command.states]
         suspects = [join for join in touching if join.trial] or touching
-        if len(suspects) == 1:
-            self._reject(suspects[0], error)
+        if len(suspects) == 1 or len(command.states) == 1:  # one topic has one fate, whoever wishes for it
+            for join in suspects:
+                self._reject(join, error)
             return
         for join in suspects:
             join.trial = True
@@ -894,8 +1044,24 @@ class Session:
     def _off_wire(self, topics: frozenset[Topic]) -> None:
         self._stated -= topics
         self._unsure -= topics
-        self._aliases = {alias: topic for alias, topic in self._aliases.items() if topic not in topics}
+        self._unbind(topics)
         self._need_again(topics)
+
+    def _unbind(self, topics: frozenset[Topic]) -> None:
+        """No update comes for *topics* any more, but for those on their way."""
+        left: dict[bytes, tuple[Topic, ...]] = {}
+        now = self._heard_at
+        self._gone = {alias: gone for alias, gone in self._gone.items() if gone[1] > now}
+        for alias, bound in self._aliases.items():
+            rest = tuple(topic for topic in bound if topic not in topics)
+            if rest or not bound:
+                left[alias] = rest
+            else:
+                self._gone[alias] = bound, now + GONE_S
+        if left != self._aliases:
+            self._aliases = left
+        for topic in topics:
+            self._ids.pop(topic, None)
 
     def _need_again(self, topics: Iterable[Topic]) -> None:
         """Who wants *topics* has to wait for a reply or an update that confirms them anew."""
@@ -944,9 +1110,10 @@ class Session:
         for join in self._joins:
             for topic in join.topics:
                 self._index.setdefault(topic.key, []).append((join, topic))
-        for alias, topic in self._aliases.items():
-            if topic.key in self._index:
-                self._index[alias] = self._index[topic.key]
+        for alias, topics in self._aliases.items():
+            entries = [entry for topic in topics for entry in self._index.get(topic.key, ())]
+            if entries:
+                self._index[alias] = entries
         found: dict[bytes, dict[int, Sink]] = {}
         every: dict[bytes, dict[int, Sink]] = {}
         for join in self._joins:
@@ -954,9 +1121,10 @@ class Session:
                 found.setdefault(topic.key, {})[id(join.sink)] = join.sink
                 if topic.key == topic.wildcard:
                     every.setdefault(topic.key, {})[id(join.sink)] = join.sink
-        for alias, topic in self._aliases.items():
-            if topic.key in found:
-                found[alias] = found[topic.key]
+        for alias, topics in self._aliases.items():
+            for topic in topics:
+                if topic.key in found:
+                    found.setdefault(alias, {}).update(found[topic.key])
         if every:
             for key, wildcard in self._learned.items():
                 found.setdefault(key, {}).update(every.get(wildcard, {}))
@@ -980,6 +1148,11 @@ class Session:
         self._waiting.pop(pending.serial, None)
         if pending is self._ping:
             self._ping = None
+        command = pending.command
+        if command is not None and command.channel is not None and pending.sent_at is not None:
+            self._saying[command.channel] -= 1
+            self._saying += Counter()  # drops what came to 0
+            self._dirty.add(command.channel)  # what had to wait for it can be said
         self._decisions.settled.append(pending)
 
     def _overdue(self, pending: Pending, now: float) -> None:
@@ -1025,7 +1198,9 @@ class Session:
         self._end_statement(pending, command)
         self._release_early()
         self._settle_leaves()
-        if self.step == "restating":
+        self._release_early()
+        if self.step == "restating" or (self.dialect.aliases and command.kind == SUBSCRIBE):
+            # Without its ids nothing of it can be delivered, and a late answer would be taken for that to another.
             self.doom = ConnectionLost(f"{self.name}: the exchange does not confirm subscriptions")
 
     def _bury(self, pending: Pending) -> None:

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -48,23 +48,29 @@ LAG_EVERY = 64  # messages for each sample of the lag
 JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is closed
 
 
+#: Under which ids the exchange sends topics, as their keys.
+Names = Mapping[bytes, "tuple[bytes, ...]"]
+
+
 class Stated:
-    """In the buffer: these topics were confirmed at this point of the stream."""
+    """In the buffer: these topics were confirmed at this point of the stream; *names* hold from here on, None: as before."""
 
-    __slots__ = ("topics",)
+    __slots__ = ("names", "topics")
 
-    def __init__(self, topics: tuple[Topic, ...]) -> None:
+    def __init__(self, topics: tuple[Topic, ...], names: Names | None) -> None:
         self.topics = topics
+        self.names = names
 
 
 class Slot:
     """In the buffer under LATEST: the newest message of one topic (None: taken), and a gap for those it replaced unparsed."""
 
-    __slots__ = ("gap", "message", "received_ns")
+    __slots__ = ("gap", "message", "names", "received_ns")
 
-    def __init__(self, message: bytes, received_ns: int) -> None:
+    def __init__(self, message: bytes, received_ns: int, names: Names) -> None:
         self.message: bytes | None = message
         self.received_ns = received_ns
+        self.names = names
         self.gap: Gap | None = None
 
 
@@ -101,6 +107,7 @@ class Subscription:
         self._pid = os.getpid()
         self._clock = clock
         self._route = dialect.route
+        self._aliased = dialect.aliases
         self._limit = queue_size
         self._overflow = overflow
         self._wants_gaps = gaps
@@ -115,7 +122,10 @@ class Subscription:
         # under _ready. Consumers pop under _consuming; a reader that drops or marks takes that too.
         self._buffer: deque[tuple[int, Any]] = deque()
         self._slots: dict[Any, Slot] = {}  # LATEST: the last slot of each topic
-        self._newest: tuple[int, bytes] | None = None
+        self._newest: tuple[bytes, int, Names] | None = None
+        # What each connection's ids mean, made of its `aliases`, and what they mean where the buffer ends.
+        self._known: dict[object, tuple[object, Names]] = {}
+        self._names: Names = {}
         self._parked = 0  # consumers that wait
         self._blocked = 0  # readers that wait for room
         self._ended = False
@@ -272,7 +282,7 @@ class Subscription:
             return None
         with self._consuming:
             try:
-                return self._parse(newest[1]) if self._raw else self._decoder.peek(newest[1], newest[0])
+                return self._parse(newest[0]) if self._raw else self._decoder.peek(*newest)
             except UNREADABLE:
                 return None
 
@@ -385,7 +395,9 @@ class Subscription:
                 return 0.0
             if self._down:
                 self._resume(source, received_ns)
-            self._newest = (received_ns, messages[-1])
+            if self._aliased:
+                self._rename(source, received_ns)
+            self._newest = (messages[-1], received_ns, self._names)
             if self._overflow == LATEST:
                 self._conflate(messages, received_ns)
             elif len(self._buffer) + len(messages) > self._limit:
@@ -404,8 +416,10 @@ class Subscription:
             if self._ended:
                 return
             self._resume(source, received_ns)
+            if self._aliased:
+                self._names = self._names_of(source)
             with self._consuming:
-                self._mark(Stated(topics), received_ns)
+                self._mark(Stated(topics, self._names if self._aliased else None), received_ns)
 
     def joined_late(self, received_ns: int) -> None:
         """The snapshot with which the stream began went to others, and the exchange does not repeat it."""
@@ -423,6 +437,7 @@ class Subscription:
         with self._ready:
             if self._ended:
                 return
+            self._known.pop(source, None)
             former = self._down.get(source)
             if former is not None:
                 if source not in self._placed:
@@ -522,6 +537,28 @@ class Subscription:
         self._gaps.append(gap)
         self._gap_count += 1
 
+    def _names_of(self, source: Any) -> Names:
+        """Requires `_ready`. What the ids of *source* mean here: the same object as long as they mean the same."""
+        aliases: Mapping[bytes, tuple[Topic, ...]] = source.aliases
+        known = self._known.get(source)
+        if known is not None and known[0] is aliases:
+            return known[1]
+        topics = set(self._topics)
+        names: Names = {alias: (topic.key,) for alias, bound in aliases.items() for topic in bound if topic in topics}
+        if known is not None and known[1] == names:
+            names = known[1]
+        self._known[source] = aliases, names
+        return names
+
+    def _rename(self, source: object, received_ns: int) -> None:
+        """Requires `_ready`. What comes now from *source* has to be read by its ids: not by another's, nor by former ones."""
+        names = self._names_of(source)
+        if names is not self._names:
+            self._names = names
+            if self._overflow != LATEST:  # whose slots have them
+                with self._consuming:
+                    self._mark(Stated((), names), received_ns)
+
     def _resume(self, source: object, now_ns: int) -> None:
         """Requires `_ready`. The gap stands where the stream goes on, and is open until all of its topics do."""
         gap = self._down.get(source)
@@ -548,10 +585,12 @@ class Subscription:
             if key is None:
                 keys = self._decoder.keys_of(message)
                 key = keys[0] if len(keys) == 1 else keys
+            if self._aliased:
+                key = id(self._names), key  # two connections may give the same id
             with self._consuming:  # or the consumer could take the slot between our look and our change
                 slot = self._slots.get(key)
-                if slot is None or slot.message is None:
-                    self._slots[key] = slot = Slot(message, received_ns)
+                if slot is None or slot.message is None or slot.names is not self._names:
+                    self._slots[key] = slot = Slot(message, received_ns, self._names)
                     self._buffer.append((received_ns, slot))
                     continue
                 slot.gap = self._count_drop(1, received_ns, slot.gap, slot.received_ns)
@@ -728,6 +767,7 @@ class Subscription:
         """Requires `_consuming`. Put what LATEST kept where it stood, and leave the slot unusable for its reader."""
         message, slot.message = slot.message, None
         assert message is not None
+        self._decoder.name(slot.names)
         self._buffer.appendleft((slot.received_ns, message))
         if slot.gap is not None:
             self._meet(slot.gap)
@@ -735,6 +775,8 @@ class Subscription:
     def _meet(self, marker: Gap | Stated) -> None:
         """Requires `_consuming`. Something other than a message stands here."""
         if isinstance(marker, Stated):
+            if marker.names is not None:
+                self._decoder.name(marker.names)
             self._decoder.stated(marker.topics)
             return
         if marker.reason == "reconnect":
