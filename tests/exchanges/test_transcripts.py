@@ -15,6 +15,7 @@ update, else the message, with the fields that are not at their defaults and wit
 left out. The user can
 
 - ``do subscribe WORDS NAME=VALUE...`` and ``do unsubscribe WORDS NAME=VALUE...``: arguments of the dialect module's `topics`;
+  a value that is no text is written as JSON, ``NAME:=20``;
 - ``do request METHOD [JSON]``: one call, with its arguments;
 - ``do ping``: the heartbeat's command;
 - ``do reconnect``: on a new connection nothing is stated and no reply is awaited.
@@ -62,6 +63,12 @@ def channels(command):
     return {topic.channel for topic in command.states | command.drops}
 
 
+def parameter(word):
+    """Name and value of ``NAME=TEXT`` or ``NAME:=JSON``."""
+    name, value = word.split("=", 1)
+    return (name[:-1], json.loads(value)) if name.endswith(":") else (name, value)
+
+
 class Conversation:
     """As much of a session's memory as a transcript needs; each method gives the lines that it causes."""
 
@@ -77,7 +84,7 @@ class Conversation:
     def do(self, verb, rest):
         words = shlex.split(rest)
         if verb in ("subscribe", "unsubscribe"):
-            params = dict(word.split("=", 1) for word in words if "=" in word)
+            params = dict(parameter(word) for word in words if "=" in word)
             try:
                 topics = self.topics(*[word for word in words if "=" not in word], **params)
             except UsageError as error:
