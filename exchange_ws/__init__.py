@@ -36,12 +36,14 @@ from exchange_ws.errors import (
 )
 
 if TYPE_CHECKING:  # clients are found by listing folders; these lines only tell their types
+    from exchange_ws.exchanges.bitzoom.client import Bitzoom
     from exchange_ws.exchanges.bybit.client import BybitSpotV3
     from exchange_ws.exchanges.whitebit.client import WhiteBIT
 
 __all__ = [
     "AuthenticationError",
     "Backoff",
+    "Bitzoom",
     "BybitSpotV3",
     "Client",
     "ConnectFailed",

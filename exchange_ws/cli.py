@@ -323,9 +323,10 @@ def _client(arguments: argparse.Namespace, **options: Any) -> Iterator[Any]:
             accepted = inspect.signature(exchange_ws.clients()[exchange]).parameters
             options.update(credentials(exchange, tuple(accepted)))
             if arguments.url is not None:
-                if "url" not in accepted:
+                where = next((name for name in ("url", "host") if name in accepted), None)
+                if where is None:
                     raise UsageError(f"--url: {exchange} has more than one URL and takes none here")
-                options["url"] = arguments.url
+                options[where] = arguments.url
             client = exchange_ws.clients()[exchange](**options)
         yield stack.enter_context(client)
 
