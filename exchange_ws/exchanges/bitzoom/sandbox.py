@@ -316,10 +316,10 @@ class BitzoomExchange:
         return None if answer is None else "\n".join([answer, *pushes])
 
     def refuse(self, state: _State, message: Any, code: int | str | None, text: str | None) -> str:
-        return self._error(message, code, text)
+        return self._error(message, code, text, told=code is not None or text is not None)
 
     def too_many(self, state: _State, message: Any) -> str:
-        return self._error(message, -1003, TEXTS[-1003][0])
+        return self._error(message, -1003, told=True)
 
     def beat(self) -> None:
         now_us = self._markets.now_us
@@ -443,17 +443,15 @@ class BitzoomExchange:
     def _push(self, channel: str, sub: _Sub, body: object) -> str:
         return self._message(channel, sub.sub_id, body)
 
-    def _error(self, message: Any, code: int | str | None, text: str | None = None) -> str:
-        """An error on the request's channel; a code is only told where a test has asked for it, or there is a limit to keep."""
+    def _error(self, message: Any, code: int | str | None, text: str | None = None, *, told: bool = False) -> str:
+        """An error on the request's channel. The page shows ``{}``; code and words are *told* of limits, and if a test asks."""
         channel = message.get("channel") if isinstance(message, dict) else None
         known = TEXTS.get(code, ("refused", "refused")) if isinstance(code, int) else ("refused", "refused")
         data: object = {}
         if self.mode == FRAMEWORK:
             data = f"登录请求错误: {text}" if channel == "logon" else text or known[1]
-        elif text is not None or code is not None:
+        elif told:
             data = {"code": code, "msg": text or known[0]}
-        if self.mode == SEED and text is None and code in TEXTS:
-            data = {}  # as the page shows all of its errors
         return self._message(channel if isinstance(channel, str) else "", "error", data)
 
     # Pushes
