@@ -958,7 +958,6 @@ class Session:
             alias = reply.aliases[place]
             there = bound.get(alias, self._aliases.get(alias, ()))
             bound[alias] = (*there, *(topic for topic in topics if topic not in there))
-            self._gone.pop(alias, None)
         for topic in topics:
             self._ids[topic] = tuple(reply.ids[place] for place in places if place < len(reply.ids))
         self._rename(bound)
@@ -1152,7 +1151,6 @@ class Session:
         if command is not None and command.channel is not None and pending.sent_at is not None:
             self._saying[command.channel] -= 1
             self._saying += Counter()  # drops what came to 0
-            self._dirty.add(command.channel)  # what had to wait for it can be said
         self._decisions.settled.append(pending)
 
     def _overdue(self, pending: Pending, now: float) -> None:

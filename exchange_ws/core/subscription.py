@@ -437,7 +437,6 @@ class Subscription:
         with self._ready:
             if self._ended:
                 return
-            self._known.pop(source, None)
             former = self._down.get(source)
             if former is not None:
                 if source not in self._placed:

@@ -107,6 +107,7 @@ class Talk:
         ({"x1": "A", "x0": "B"}, ("x0",)),
         ({"x0": None, "x2": None}, ("x2",)),  # x0 was dropped just now
         ({"x0": None}, ("x0",)),
+        ({"x9": "Z", "x2": None}, ("x2",)),  # another of ours by its echo
     ],
 )
 def test_ids_of_a_confirmation(confirmed, ids):
@@ -194,6 +195,18 @@ def test_no_early_updates_for_an_unsubscribe():
     talk.says()
     talk.hears(update("price stray"))
     assert (1,) == talk.counted("unrouted")
+
+
+def test_early_updates_have_the_place_for_themselves():
+    """What comes for a topic that nobody wants any more does not push them out."""
+    talk = Talk().subscribed(x1="price A")
+    talk.want(TWO, "price B")
+    talk.says()
+    talk.unwant(ONE, "price A")
+    talk.hears(update("price x2"))
+    for _ in range(EARLY):
+        talk.hears(update("price x1"))
+    assert ([((TWO,), "price x2")], (EARLY,)) == (talk.confirms(x2=None), talk.counted("late"))
 
 
 def test_late_updates():
