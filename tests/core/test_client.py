@@ -448,7 +448,8 @@ def test_after_close(ws):
 def test_close_ends_every_wait(box, ws):
     """A request, a subscribe, an iteration, a get and a collect that wait are ended by a close on another thread, at once."""
     quiet = [ws.subscribe_book_ticker("BTC_USDT") for _ in range(3)]
-    box.reorder(100)  # no answer from now on
+    raised(ws.request, "order_cancel_all", [])  # the connection of orders is there now, and logged in
+    box.reorder(100)  # no answer from now on, on the connections that there are
     calls = {
         "request": Later(ws.request, "time", (), LONG_S),
         "order": Later(ws.request, "order_cancel_all", [], LONG_S),
