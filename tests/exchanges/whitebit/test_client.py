@@ -424,14 +424,13 @@ def test_subscribe_by_words(box, ws):
 
 
 def test_one_bad_market_of_several(box, ws):
-    """One market that does not exist refuses the whole subscribe; the former statement stands."""
+    """One market that does not exist refuses the whole subscribe; what was subscribed before goes on."""
     good = ws.subscribe_trades("BTC_USDT")
     with pytest.raises(SubscriptionRejected) as caught:
         ws.subscribe_trades("ETH_USDT", "NO_SUCH")
     assert (1, "trades ETH_USDT, trades NO_SUCH") == (caught.value.code, caught.value.topic)
     box.step(SECOND)
     assert {"BTC_USDT"} == {event.symbol for event in there(ws, good)}
-    box.wait_received(lambda message: ("trades_subscribe", ["BTC_USDT"]) == (message["method"], message["params"]), 2)
 
 
 def test_options_of_typed_subscriptions(box, ws):
