@@ -17,6 +17,8 @@ reply ids
     False where answers do not tell which request they are to, hence come in order.
 subscribe, unsubscribe
     How the exchange names the requests that the topic costs, for `Sandbox.wait_received`.
+private topic, login, wrong credentials
+    A topic that needs a login, how the exchange names the request that logs in, and options of a client that is refused.
 unwanted update
     An update as it stands on the wire, of something that nobody subscribed to.
 """
@@ -40,6 +42,7 @@ from wire_peers import LIMIT_S, Peer
 import exchange_ws
 from exchange_ws import Backoff, Client, events
 from exchange_ws.errors import (
+    AuthenticationError,
     ConnectFailed,
     ConnectionClosed,
     ConnectionLost,
@@ -362,6 +365,27 @@ def test_pickled_errors(ws, facts):
     error = raised(ws.request, *facts["refused query"])
     again = pickle.loads(pickle.dumps(error))
     assert (type(error), str(error), vars(error)) == (type(again), str(again), vars(again))
+
+
+# Logins ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_login(box, subscribe, facts):
+    """A private topic logs in by itself, and on each new connection anew."""
+    private = subscribe("private topic")
+    box.wait_received(facts["login"])
+    box.drop()
+    box.wait_received(facts["login"], 2)
+    assert ("reconnect", False) == (private.gaps[-1].reason, private.closed)
+
+
+def test_wrong_login(make, facts):
+    """A refused login is an error of who asked for something private; what is public goes on."""
+    ws = make(**facts["wrong credentials"])
+    words, params = facts["private topic"]
+    error = raised(ws.subscribe, *words, **params)
+    assert (AuthenticationError, 0) == (type(error), len(ws.subscriptions))
+    assert facts["query result"] == type(ws.request(*facts["query"])).__name__
 
 
 # Subscriptions ---------------------------------------------------------------------------------------------------------------
