@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -29,7 +29,7 @@ from exchange_ws.events import Numbers
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Client", "Endpoint", "Options"]
+__all__ = ["Client", "Endpoint", "Options", "SubscribeOptions"]
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +129,16 @@ class Options:
             if name not in known:
                 raise UsageError(f"{name}: no such option; there are {', '.join(known)}")
         return cls(**given)
+
+
+class SubscribeOptions(TypedDict, total=False):
+    """What every ``subscribe_...`` method takes beside its topics, as `subscribe` does; None is the client's default."""
+
+    timeout: float | None  #: seconds until the exchange has confirmed
+    queue_size: int | None  #: messages that wait for their reader
+    overflow: str | None  #: what to do when these are too many: "drop_oldest", "drop_newest", "latest", "raise" or "block"
+    gaps: bool  #: yield a `Gap` where something is missing, as an item of its own
+    raw: bool  #: yield the vendor's JSON instead of events
 
 
 @attrs.frozen

@@ -13,11 +13,11 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from exchange_ws.core.auth import Token, ask_token, checked_token
-from exchange_ws.core.client import Client, Endpoint
+from exchange_ws.core.client import Client, Endpoint, SubscribeOptions
 from exchange_ws.core.messages import LOGIN, SUBSCRIBE, UNSUBSCRIBE, Command, Topic
 from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import UsageError
@@ -40,16 +40,6 @@ log = logging.getLogger(__name__)
 
 EVENTS = {"sub": SUBSCRIBE, "unsub": UNSUBSCRIBE}
 EXPIRING_S = 60.0  # a token with less left is asked for once more: it might not survive the way
-
-
-class SubscribeOptions(TypedDict, total=False):
-    """What every ``subscribe_...`` method takes beside its parameters, as `subscribe` does; None is the client's default."""
-
-    timeout: float | None  #: seconds until the exchange has confirmed
-    queue_size: int | None  #: messages that wait for their reader
-    overflow: str | None  #: what to do when these are too many: "drop_oldest", "drop_newest", "latest", "raise" or "block"
-    gaps: bool  #: yield a `Gap` where something is missing, as an item of its own
-    raw: bool  #: yield the vendor's JSON instead of events
 
 
 class Bitzoom(Client):

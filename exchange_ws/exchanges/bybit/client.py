@@ -7,10 +7,10 @@ Pages of that documentation are in brackets. It was withdrawn in September 2024;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from exchange_ws.core.auth import Credentials, redacted, sign
-from exchange_ws.core.client import Client, Endpoint
+from exchange_ws.core.client import Client, Endpoint, SubscribeOptions
 from exchange_ws.core.dialect import dump
 from exchange_ws.core.messages import LOGIN, Command, Topic
 from exchange_ws.core.subscription import Subscription
@@ -32,16 +32,6 @@ SKEW_S = 1.0  # clocks that differ by less are called equal: the time of the ans
 #: Refusals of a login that may be due to a wrong clock, by their codes; None: one without a code.
 CLOCK_CODES = (10002, 10003, 10004, None)
 CLOCK_LIMIT_S = 3.0  # to ask for the exchange's time; whoever waits for the login waits for it too
-
-
-class SubscribeOptions(TypedDict, total=False):
-    """What every ``subscribe_...`` method takes beside its topics, as `subscribe` does; None is the client's default."""
-
-    timeout: float | None  #: seconds until the exchange has confirmed
-    queue_size: int | None  #: messages that wait for their reader
-    overflow: str | None  #: what to do when these are too many: "drop_oldest", "drop_newest", "latest", "raise" or "block"
-    gaps: bool  #: yield a `Gap` where something is missing, as an item of its own
-    raw: bool  #: yield the vendor's JSON instead of events
 
 
 class BybitSpotV3(Client):

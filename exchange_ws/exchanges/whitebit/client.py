@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, TypedDict, Union, cast
+from typing import TYPE_CHECKING, Any, Union, cast
 
 from exchange_ws.core.auth import Credentials, Token, ask_token, checked_token, next_nonce, post, redacted, sign
-from exchange_ws.core.client import Client, Endpoint
+from exchange_ws.core.client import Client, Endpoint, SubscribeOptions
 from exchange_ws.core.dialect import dump
 from exchange_ws.core.messages import LOGIN, Command, Topic
 from exchange_ws.core.subscription import Subscription
@@ -38,16 +38,6 @@ TOKEN_PATH = "/api/v4/profile/websocket_token"  # [WebSocket token]
 
 #: A price or an amount that is sent: text or an exact number. A float is refused, since it is not what its digits say.
 Amount = Union[str, Decimal, int]
-
-
-class SubscribeOptions(TypedDict, total=False):
-    """What every ``subscribe_...`` method takes beside its topics, as `subscribe` does; None is the client's default."""
-
-    timeout: float | None  #: seconds until the exchange has confirmed
-    queue_size: int | None  #: messages that wait for their reader
-    overflow: str | None  #: what to do when these are too many: "drop_oldest", "drop_newest", "latest", "raise" or "block"
-    gaps: bool  #: yield a `Gap` where something is missing, as an item of its own
-    raw: bool  #: yield the vendor's JSON instead of events
 
 
 class WhiteBIT(Client):
