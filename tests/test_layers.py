@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,6 +193,6 @@ def test_public_names_are_documented(module):
 
 def test_options_are_documented():
     """What `help` says of the options of a client, and of their defaults, is so."""
-    told = re.findall(r"^ {4}(\w+)\n {8}Default (\S+?)(?:\.| bytes\.) ", Client.__doc__ or "", re.MULTILINE)
+    told = re.findall(r"^(\w+)\n {4}Default (\S+?)(?:\.| bytes\.) ", inspect.getdoc(Client) or "", re.MULTILINE)
     defaults = {field.name: field.default for field in attrs.fields(Options)}
     assert {name: getattr(value, "__name__", str(value)) for name, value in defaults.items()} == dict(told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from decimal import Decimal
 
 import pytest
@@ -31,14 +30,13 @@ STEP_US = 100_000
 #: Few and lively: a step nearly always trades. The perpetual's price runs up and down by percents.
 COIN = Instrument("COIN", "USD", D("100"), D("0.01"), D("0.001"), 5_000, 1.0)
 WILD = Instrument("WILD", "USD", D("1000"), D("1"), D("0.01"), 500, 1.0, True)
-MARKETS = Markets(EPOCH_US, seed=4, instruments=(COIN, WILD))
 
 
 class World:
     """Markets of their own, accounts in them, and what was told of one."""
 
     def __init__(self, fees=None, **wallets):
-        self.markets = copy.deepcopy(MARKETS)
+        self.markets = Markets(EPOCH_US, seed=4, instruments=(COIN, WILD))
         self.accounts = Accounts(self.markets, seed=4)
         self.account = self.accounts.open(wallets.pop("balances", {"USD": D(10_000), "COIN": D(10)}), fees=fees, **wallets)
 
