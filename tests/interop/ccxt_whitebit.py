@@ -2,7 +2,7 @@
 """
 Let ccxt's WhiteBIT class read our sandbox, and compare what it understands with what the sandbox has.
 
-    python -m pip install '.[sandbox]' -r tests/interop/requirements.txt
+    python -m pip install '.[sandbox]' 'ccxt>=4.4'
     python tests/interop/ccxt_whitebit.py
 
 A client that others wrote and that runs against the real exchange: trades and order book, and with the login by REST also own
@@ -26,7 +26,7 @@ from exchange_ws.sandbox import Sandbox
 LIMIT_S = 20.0  # for one thing to come: a second or two, unless something is broken
 SYMBOLS = {"BTC_USDT": "BTC/USDT", "ETH_USDT": "ETH/USDT"}
 
-MISSING = "ccxt is missing: python -m pip install -r tests/interop/requirements.txt"
+MISSING = "ccxt is missing: python -m pip install 'ccxt>=4.4'"
 
 
 def market(name: str) -> dict[str, Any]:
