@@ -170,7 +170,10 @@ class Connection:
     def _used(self, pending: Pending) -> Pending:
         """Requires `_lock`. Makes *pending* one that can be waited for."""
         self.used_at = self._clock.now()
-        pending.ready = threading.Condition(threading.Lock())
+        # Taken by itself: Ctrl-C in a condition's own `__enter__`, which is Python, would leave the lock taken, and whoever
+        # settles the wait waiting for ever.
+        pending.guard = threading.Lock()
+        pending.ready = threading.Condition(pending.guard)
         return pending
 
     def push(self, pending: Pending) -> None:
@@ -186,7 +189,7 @@ class Connection:
     def wait(self, pending: Pending) -> Reply | None:
         """Wait until *pending* is settled; raises its error."""
         ready: threading.Condition = pending.ready
-        with ready:
+        with pending.guard:
             while not pending.settled:
                 left = pending.deadline + GRACE_S - self._clock.now()
                 if left <= 0:
@@ -581,7 +584,7 @@ class Connection:
         decisions, restored = decided
         for pending in decisions.settled:
             if pending.ready is not None:
-                with pending.ready:
+                with pending.guard:
                     pending.ready.notify_all()
             else:  # our own, a heartbeat perhaps: the time of the next one depends on it
                 self._timer.schedule(self, self._clock.now())

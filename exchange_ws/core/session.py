@@ -139,9 +139,9 @@ class Sink(Protocol):
 
 
 class Pending:
-    """A waiter: settled exactly once, with a result or an error. `ready` belongs to the driver."""
+    """A waiter: settled exactly once, with a result or an error. `ready` and `guard` belong to the driver."""
 
-    __slots__ = ("command", "deadline", "error", "ready", "reply", "sent_at", "serial", "settled")
+    __slots__ = ("command", "deadline", "error", "guard", "ready", "reply", "sent_at", "serial", "settled")
 
     def __init__(self, command: Command | None, serial: int, deadline: float) -> None:
         self.command = command  # None: waits for topics rather than for one reply
@@ -152,6 +152,7 @@ class Pending:
         self.reply: Reply | None = None
         self.error: ExchangeError | None = None
         self.ready: Any = None
+        self.guard: Any = None
 
 
 class Join:

@@ -117,7 +117,10 @@ class Subscription:
         self._leave = leave  # for users: waits for the exchange
         self._forget = forget  # for readers: does not wait
         self._ids = ids
-        self._ready = threading.Condition(threading.Lock())  # guards the fields up to the next comment
+        # Guards the fields up to the next comment. Taken by itself and not through its condition, whose own `__enter__` is
+        # Python: Ctrl-C between its taking the lock and the body would leave that taken, and the reader waiting for ever.
+        self._guard = threading.Lock()
+        self._ready = threading.Condition(self._guard)
         # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
         # under _ready. Consumers pop under _consuming; a reader that drops or marks takes that too.
         self._buffer: deque[tuple[int, Any]] = deque()
@@ -299,7 +302,7 @@ class Subscription:
         """
         if not callable(callback):
             raise UsageError(f"callback={callback!r}: takes a function of one event")
-        with self._ready:
+        with self._guard:
             if self._caller is not None:
                 raise UsageError(f"{self.name}: has a callback already; make another subscription for another one")
             caller = threading.Thread(target=self._deliver, args=(callback,), name=f"exchange-ws call {self.name}", daemon=True)
@@ -310,7 +313,7 @@ class Subscription:
         """A descriptor that is readable while events wait, or the end does: for `select`, Tk, Qt and other event loops."""
         from exchange_ws.wire.transport import Waker
 
-        with self._ready:
+        with self._guard:
             if self._signal is None:
                 self._signal = Waker()
                 with self._consuming:
@@ -331,7 +334,7 @@ class Subscription:
         if self._foreign:
             return
         self._leave(self, frozenset(self._topics), timeout)
-        with self._ready:
+        with self._guard:
             caller = self._caller
         if caller is not None and caller is not threading.current_thread():
             caller.join(JOIN_LIMIT_S if timeout is None else timeout)
@@ -373,7 +376,7 @@ class Subscription:
     @property
     def gaps(self) -> list[Gap]:
         """Every gap so far, open ones included; of very many, the newest."""
-        with self._ready:
+        with self._guard:
             return list(self._gaps)
 
     @property
@@ -390,7 +393,7 @@ class Subscription:
     def put(self, source: object, messages: list[bytes], received_ns: int) -> float:
         """Take *messages* of one read; returns the seconds that the reader was made to wait (BLOCK only)."""
         waited = 0.0
-        with self._ready:
+        with self._guard:
             if self._ended:
                 return 0.0
             if self._down:
@@ -412,7 +415,7 @@ class Subscription:
 
     def stated(self, source: object, topics: tuple[Topic, ...], received_ns: int) -> None:
         """*topics* were confirmed at this point of the stream."""
-        with self._ready:
+        with self._guard:
             if self._ended:
                 return
             self._resume(source, received_ns)
@@ -423,7 +426,7 @@ class Subscription:
 
     def joined_late(self, received_ns: int) -> None:
         """The snapshot with which the stream began went to others, and the exchange does not repeat it."""
-        with self._ready:
+        with self._guard:
             if not self._ended:
                 now = received_ns / 1e9
                 gap = Gap("joined late", now, now)
@@ -434,7 +437,7 @@ class Subscription:
 
     def lost(self, source: object, since_ns: int) -> None:
         """The connection *source* is lost; nothing came from it since *since_ns*."""
-        with self._ready:
+        with self._guard:
             if self._ended:
                 return
             former = self._down.get(source)
@@ -450,7 +453,7 @@ class Subscription:
 
     def restored(self, source: object, now_ns: int) -> None:
         """All topics of *source* are confirmed again."""
-        with self._ready:
+        with self._guard:
             if not self._ended and source in self._down:
                 self._resume(source, now_ns)
                 self._placed.discard(source)
@@ -459,20 +462,20 @@ class Subscription:
 
     def end(self, error: ExchangeError | None) -> None:
         """Nothing more will come; *error* is raised once the buffer is read."""
-        with self._ready:
+        with self._guard:
             self._end(error)
         self._forget(self)
 
     def finish(self) -> None:
         """The same without an error, for who forgets it by himself."""
-        with self._ready:
+        with self._guard:
             self._end(None)
 
     # For the client -------------------------------------------------------------------------------------------------------
 
     def keep(self, topics: Sequence[Topic]) -> None:
         """Only these topics are left."""
-        with self._ready:
+        with self._guard:
             self._topics = tuple(topics)
         with self._consuming:
             self._decoder.keep(topics)
@@ -484,7 +487,7 @@ class Subscription:
 
     def join(self, timeout: float) -> None:
         """Let the thread of `call` end after the event that it is at, and wait for it, unless this is it."""
-        with self._ready:
+        with self._guard:
             self._stopped = True
             caller = self._caller
         if caller is not None and caller is not threading.current_thread():
@@ -732,10 +735,10 @@ class Subscription:
                     self._complete(events)
                     decoded.extend(events)
         if self._blocked and len(self._buffer) <= self._limit // 2:
-            with self._ready:
+            with self._guard:
                 self._ready.notify_all()
         if self._signal is not None:
-            with self._ready:
+            with self._guard:
                 self._quiet()
         return item
 
@@ -788,7 +791,7 @@ class Subscription:
         """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""
         if self._foreign:
             raise ConnectionClosed(f"{self.name}: the process was forked since; make a client of your own in the child")
-        with self._ready:
+        with self._guard:
             self._parked += 1
             try:
                 if not self._quiet():

@@ -35,7 +35,8 @@ class Timer:
     def __init__(self, clock: Clock, name: str = "exchange-ws timer") -> None:
         self._clock = clock
         self._name = name
-        self._due = threading.Condition(threading.Lock())  # guards everything below; a leaf
+        self._guard = threading.Lock()  # guards everything below; a leaf, taken by itself for the sake of Ctrl-C
+        self._due = threading.Condition(self._guard)
         self._moments: dict[Ticking, float] = {}
         self._heap: list[tuple[float, int, Ticking]] = []  # may hold moments that are no longer those of _moments
         self._numbers = itertools.count()
@@ -45,12 +46,12 @@ class Timer:
 
     def schedule(self, entry: Ticking, due: float) -> None:
         """Tick *entry* at *due* or earlier; an earlier moment that was asked for before stays."""
-        with self._due:
+        with self._guard:
             self._schedule(entry, due)
 
     def forget(self, entry: Ticking) -> None:
         """Tick *entry* no more, a tick that is under way aside."""
-        with self._due:
+        with self._guard:
             if self._ticking is entry:
                 self._ticking = None  # what that tick returns is no moment any more
             if self._moments.pop(entry, None) is not None and not self._moments:
@@ -58,7 +59,7 @@ class Timer:
 
     def close(self, timeout: float) -> None:
         """End the thread, and wait for it at most *timeout* seconds, unless it is this one."""
-        with self._due:
+        with self._guard:
             self._closed = True
             self._moments.clear()
             self._due.notify()
@@ -89,14 +90,14 @@ class Timer:
             except Exception:
                 log.exception("a bug of this package: a tick of %r raised; trying again", entry)
                 due = self._clock.now() + RETRY_S
-            with self._due:
+            with self._guard:
                 if self._ticking is entry:
                     self._schedule(entry, due)
                 self._ticking = None
 
     def _next(self) -> Ticking | None:
         """Wait for the next entry that is due; None when there is none or all is closed, and this thread ends."""
-        with self._due:
+        with self._guard:
             while not self._closed:
                 while self._heap and self._moments.get(self._heap[0][2]) != self._heap[0][0]:
                     heapq.heappop(self._heap)
