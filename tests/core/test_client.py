@@ -625,7 +625,7 @@ calls = {
     "connect": lambda: ws.connect(),
     "request": lambda: ws.request("time"),
     "ping": lambda: ws.ping(),
-    "subscribe": lambda: ws.subscribe("trades", "BTC_USDT"),
+    "subscribe": lambda: ws.subscribe("lastprice", "BTC_USDT"),  # no update comes of it, which would confirm it
     "unsubscribe": lambda: quiet.unsubscribe(),
     "get": lambda: quiet.get(),
     "iteration": lambda: next(iter(quiet)),
@@ -651,7 +651,7 @@ print("closed", threading.active_count(), flush=True)
 SAYS = {
     "request": "time",
     "ping": "ping",
-    "subscribe": "trades_subscribe",
+    "subscribe": "lastprice_subscribe",
     "unsubscribe": "bookTicker_unsubscribe",
 }
 
