@@ -81,9 +81,9 @@ class Subscription:
     Iterate it, or call `get`, `get_many`, `collect` or `call`. It may be shared between threads: each event goes to one of
     them. What goes missing is told: the first event after a `Gap` carries it as `event.gap`, and `gaps` keeps all of them.
 
-    Threads: *readers* put (one for each connection that has some of its topics), any number of *consumers* take. `_ready`
+    Threads: *readers* put (one for each connection that has some of its topics), any number of *consumers* take. `_guard`
     guards what the two share; `_consuming` guards what consumers share, and is held while one message is decoded. Order:
-    `_ready`, then `_consuming`.
+    `_guard`, then `_consuming`.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Subscription:
         self._guard = threading.Lock()
         self._ready = threading.Condition(self._guard)
         # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
-        # under _ready. Consumers pop under _consuming; a reader that drops or marks takes that too.
+        # under _guard. Consumers pop under _consuming; a reader that drops or marks takes that too.
         self._buffer: deque[tuple[int, Any]] = deque()
         self._slots: dict[Any, Slot] = {}  # LATEST: the last slot of each topic
         self._newest: tuple[bytes, int, Names] | None = None
@@ -153,7 +153,7 @@ class Subscription:
         self._malformed = 0
         self._unreadable_told = False
         self._lags: deque[float] = deque(maxlen=1024)
-        # Set once by `call`, under _ready.
+        # Set once by `call`, under _guard.
         self._caller: threading.Thread | None = None
         self._stopped = False  # set by the client's close, read by that thread
         self.error: BaseException | None = None  #: what the callback of `call` raised last, or what ended the subscription
@@ -511,19 +511,19 @@ class Subscription:
     # Inside: putting ------------------------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
-        """Requires `_ready`."""
+        """Requires `_guard`."""
         if self._parked:
             self._ready.notify_all()
         if self._signal is not None and self._readable():
             self._signal.wake()
 
     def _readable(self) -> bool:
-        """Requires `_ready`. Whether something waits that a consumer gets, or the end does: markers are ours."""
+        """Requires `_guard`. Whether something waits that a consumer gets, or the end does: markers are ours."""
         waits = len(self._buffer) > self._markers or bool(self._decoded)
         return waits or self._ended or (self._wants_gaps and bool(self._buffer or self._head))
 
     def _end(self, error: ExchangeError | None) -> None:
-        """Requires `_ready`."""
+        """Requires `_guard`."""
         if not self._ended:
             self._ended = True
             self._error = error
@@ -535,12 +535,12 @@ class Subscription:
                 self._signal.wake()
 
     def _keep_gap(self, gap: Gap) -> None:
-        """Requires `_ready`."""
+        """Requires `_guard`."""
         self._gaps.append(gap)
         self._gap_count += 1
 
     def _names_of(self, source: Any) -> Names:
-        """Requires `_ready`. What the ids of *source* mean here: the same object as long as they mean the same."""
+        """Requires `_guard`. What the ids of *source* mean here: the same object as long as they mean the same."""
         aliases: Mapping[bytes, tuple[Topic, ...]] = source.aliases
         known = self._known.get(source)
         if known is not None and known[0] is aliases:
@@ -553,7 +553,7 @@ class Subscription:
         return names
 
     def _rename(self, source: object, received_ns: int) -> None:
-        """Requires `_ready`. What comes now from *source* has to be read by its ids: not by another's, nor by former ones."""
+        """Requires `_guard`. What comes now from *source* has to be read by its ids: not by another's, nor by former ones."""
         names = self._names_of(source)
         if names is not self._names:
             self._names = names
@@ -562,7 +562,7 @@ class Subscription:
                     self._mark(Stated((), names), received_ns)
 
     def _resume(self, source: object, now_ns: int) -> None:
-        """Requires `_ready`. The gap stands where the stream goes on, and is open until all of its topics do."""
+        """Requires `_guard`. The gap stands where the stream goes on, and is open until all of its topics do."""
         gap = self._down.get(source)
         if gap is not None and source not in self._placed:
             self._placed.add(source)
@@ -571,7 +571,7 @@ class Subscription:
                 self._mark(gap, now_ns)
 
     def _mark(self, marker: Gap | Stated, now_ns: int) -> None:
-        """Requires `_ready` and `_consuming`. This stands after all that has come, and before all that will."""
+        """Requires `_guard` and `_consuming`. This stands after all that has come, and before all that will."""
         self._slots.clear()  # LATEST: else what comes next could take a place before it
         self._markers += 1
         self._buffer.append((now_ns, marker))
@@ -581,7 +581,7 @@ class Subscription:
         return max(0, self._limit - len(self._buffer) + self._markers)
 
     def _conflate(self, messages: list[bytes], received_ns: int) -> None:
-        """Requires `_ready`. LATEST: one slot a topic; who comes too late for its slot begins a new one."""
+        """Requires `_guard`. LATEST: one slot a topic; who comes too late for its slot begins a new one."""
         for message in messages:
             key: Any = self._route(message)
             if key is None:
@@ -599,7 +599,7 @@ class Subscription:
                 slot.message, slot.received_ns = message, received_ns
 
     def _overflowing(self, messages: list[bytes], received_ns: int) -> float:
-        """Requires `_ready`. The buffer cannot take all of *messages*, or so it seems while there are markers in it."""
+        """Requires `_guard`. The buffer cannot take all of *messages*, or so it seems while there are markers in it."""
         if self._overflow == BLOCK:
             return self._wait_for_room(messages, received_ns)
         with self._consuming:  # no consumer takes what we look at: the gap has to stand exactly where the dropped ones did
@@ -620,7 +620,7 @@ class Subscription:
         return 0.0
 
     def _drop_newest(self, dropped: int, received_ns: int) -> None:
-        """Requires `_ready` and `_consuming`."""
+        """Requires `_guard` and `_consuming`."""
         last = self._buffer[-1][1] if self._buffer else None
         known = last if last is self._open_gap else None
         self._open_gap = self._count_drop(dropped, received_ns, known, received_ns)
@@ -628,7 +628,7 @@ class Subscription:
             self._mark(self._open_gap, received_ns)
 
     def _drop_oldest(self, messages: list[bytes], received_ns: int) -> None:
-        """Requires `_ready` and `_consuming`."""
+        """Requires `_guard` and `_consuming`."""
         buffer = self._buffer
         dropped, since_ns = 0, received_ns
         keep = max(0, self._limit - len(messages))
@@ -652,7 +652,7 @@ class Subscription:
         buffer.extend(zip(repeat(received_ns), messages))
 
     def _count_drop(self, dropped: int, now_ns: int, gap: Gap | None, since_ns: int) -> Gap:
-        """Requires `_ready`. The gap for what was dropped: *gap* made longer, or another."""
+        """Requires `_guard`. The gap for what was dropped: *gap* made longer, or another."""
         self._dropped += dropped
         if gap is None:
             gap = Gap("overflow", since_ns / 1e9, dropped=0)
@@ -662,7 +662,7 @@ class Subscription:
         return gap
 
     def _too_slow(self, dropped: int, now_ns: int) -> None:
-        """Requires `_ready` and `_consuming`."""
+        """Requires `_guard` and `_consuming`."""
         self._dropped += dropped
         oldest_ns = self._buffer[0][0] if self._buffer else now_ns
         age = max(0.0, (now_ns - oldest_ns) / 1e9)
@@ -670,7 +670,7 @@ class Subscription:
         self._end(ConsumerTooSlow(text, dropped=dropped, oldest_age_s=age))
 
     def _wait_for_room(self, messages: list[bytes], received_ns: int) -> float:
-        """Requires `_ready`. BLOCK: the reader waits, but less long than its heartbeat."""
+        """Requires `_guard`. BLOCK: the reader waits, but less long than its heartbeat."""
         began = self._clock.now()
         deadline = Deadline(self._clock, self._block_limit)
         put = 0
@@ -693,7 +693,7 @@ class Subscription:
         return self._clock.now() - began
 
     def _warn(self) -> None:
-        """Requires `_ready`."""
+        """Requires `_guard`."""
         now = self._clock.now()
         if now - self._warned_at >= WARN_EVERY_S:
             self._warned_at = now
@@ -743,7 +743,7 @@ class Subscription:
         return item
 
     def _quiet(self) -> bool:
-        """Requires `_ready`. Whether nothing waits, nor all is over; keeps the descriptor of `fileno` true to that."""
+        """Requires `_guard`. Whether nothing waits, nor all is over; keeps the descriptor of `fileno` true to that."""
         with self._consuming:  # or another consumer could be just between taking a message and having its events
             quiet = not (self._buffer or self._head or self._decoded or self._ended)
             # A forked child has the same pair of sockets: it would take the sign that its parent waits for.
@@ -809,7 +809,7 @@ class Subscription:
         """
         Whether this is a child of the process that made it, where nobody puts anything into the buffer.
 
-        To be asked before `_ready` is taken: a thread that does not exist here may have held it at the moment of the fork.
+        To be asked before `_guard` is taken: a thread that does not exist here may have held it at the moment of the fork.
         """
         return os.getpid() != self._pid
 

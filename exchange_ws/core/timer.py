@@ -68,7 +68,7 @@ class Timer:
             thread.join(timeout)
 
     def _schedule(self, entry: Ticking, due: float) -> None:
-        """Requires `_due`."""
+        """Requires `_guard`."""
         if self._closed or due == math.inf or self._moments.get(entry, math.inf) <= due:
             return
         self._moments[entry] = due
