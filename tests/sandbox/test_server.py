@@ -241,9 +241,9 @@ def test_idle(dial):
 
 def test_not_idle(dial):
     """Messages keep a connection open beyond the limit."""
-    with Sandbox("whitebit", tick=None, limits=False, idle=0.2) as box:
+    with Sandbox("whitebit", tick=None, limits=False, idle=1.0) as box:  # longer than a busy machine may hold this thread up
         peer = dial(box.url)
-        end = time.monotonic() + 0.5
+        end = time.monotonic() + 1.3
         while time.monotonic() < end:
             assert "pong" == peer.result("ping")
 
