@@ -40,7 +40,8 @@ class Gap:
     Something that is missing from a stream, or may be.
 
     `reason` is "overflow" (the buffer was full), "reconnect" (the connection was lost), "sequence" (the exchange's own
-    numbering shows a hole) or "joined late" (the stream's opening snapshot went to an earlier subscriber).
+    numbering shows a hole), "joined late" (the stream's opening snapshot went to an earlier subscriber) or "silent" (nothing of
+    a topic came for much longer than usual, or than its exchange states; it is subscribed again).
     `since` and `until` are Unix seconds by our clock; `until` is None while the gap is open. `dropped` is the number of
     messages missing, None when it cannot be known. `repaired`: what came afterwards proves that nothing was missed.
     """

@@ -594,6 +594,10 @@ class Connection:
                 sink.stated(self, topics, received_ns)
             else:
                 sink.joined_late(received_ns)
+        for sink, topic in decisions.resumed:
+            sink.resumed(self, topic, received_ns)
+        for sink, topic, since in decisions.silent:
+            sink.silent(self, topic, received_ns - int(1e9 * (self._clock.now() - since)))
         for sinks, message in decisions.released:
             self._put(sinks, [message], received_ns)
         for sink in restored:

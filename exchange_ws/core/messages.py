@@ -53,6 +53,7 @@ class Topic:
     replays: bool = False  #: the snapshot replays recent events, known by their ids
     repeats: bool = False  #: so may any update, with events among them that are new
     account: bool = False  #: private: orders, fills, balances, positions
+    pace_s: float | None = None  #: something comes at least so often, says the vendor, whether anything changed or not
 
 
 @attrs.frozen

@@ -37,6 +37,7 @@ from exchange_ws.core.messages import (
     Topic,
     Update,
 )
+from exchange_ws.core.silence import LOOK_S, Watch
 from exchange_ws.errors import (
     AuthenticationError,
     ConnectFailed,
@@ -175,6 +176,8 @@ class Decisions:
 
     marks: list[tuple[Sink, tuple[Topic, ...], bool]] = attrs.Factory(list)  #: stated (True) or joined late (False)
     released: list[tuple[tuple[Sink, ...], bytes]] = attrs.Factory(list)  #: updates that came before their confirmation
+    silent: list[tuple[Sink, Topic, float]] = attrs.Factory(list)  #: nothing of this topic came since that moment
+    resumed: list[tuple[Sink, Topic]] = attrs.Factory(list)  #: something comes again of a topic that was silent
     settled: list[Pending] = attrs.Factory(list)
     ended: list[tuple[Sink, ExchangeError]] = attrs.Factory(list)
     states: list[str] = attrs.Factory(list)
@@ -208,7 +211,8 @@ class Session:
         self.name = name
         self.state = CONNECTING
         self.step = "waiting"  #: what CONNECTING and RECONNECTING are at: waiting, dialling, logging in, restating
-        self.routes: dict[bytes, tuple[Sink, ...]] = {}  #: replaced, never mutated
+        #: What the reader may deliver without asking. Replaced by any thread; its own, in `receive`, may add to it.
+        self.routes: dict[bytes, tuple[Sink, ...]] = {}
         self.doom: ExchangeError | None = None  #: why this link must be given up; its reader ends it
         self.error: ExchangeError | None = None  #: what ended the session
         self.ever_open = False
@@ -256,6 +260,13 @@ class Session:
         self._gone: dict[bytes, tuple[tuple[Topic, ...], float]] = {}  # aliases dropped lately: their topics, known until when
         self._ids: dict[Topic, tuple[str, ...]] = {}  # the exchange's own, for users to see
         self._early: dict[str, deque[tuple[bytes, bytes]]] = {}  # key and message, by channel
+        # Silence. A look takes all routes away: the first message of each comes to `receive`, which gives its route back.
+        self._watch = Watch()
+        self._look_at = math.inf
+        self._unheard: set[bytes] = set()  # keys without news since the last look, hence not in `routes`
+        self._every_route: dict[bytes, tuple[Sink, ...]] = {}
+        self._held_up = 0.0  # seconds since the last look in which the reader could not listen
+        self._doubted: set[Topic] = set()  # silent, and to be stated again once: the exchange may have forgotten them
         self._login_retried = False  # a refused login was tried once more, and no other has succeeded since
 
     # Lifecycle -----------------------------------------------------------------------------------------------------------
@@ -466,6 +477,7 @@ class Session:
         """The reader was held up by a consumer for *seconds*: answers that were waiting meanwhile are not late."""
         if self._ping is not None:
             self._ping.deadline += seconds
+        self._held_up += seconds
 
     # Time ----------------------------------------------------------------------------------------------------------------
 
@@ -477,6 +489,9 @@ class Session:
             return self._closing_at if now < self._closing_at else math.inf
         due = min((pending.deadline for pending in self._waiting.values()), default=math.inf)
         if self._speaks:
+            if now >= self._look_at:
+                self._look(now)
+            due = min(due, self._look_at)
             quiet_since = max(min(self._sent_at, self._heard_at), self._beaten_at)
             if self._ping is None and now >= quiet_since + self._ping_interval:
                 self._beat(now)
@@ -516,7 +531,8 @@ class Session:
     def take_decisions(self) -> Decisions | None:
         """What the driver has to do, handed out once."""
         decisions = self._decisions
-        if not (decisions.settled or decisions.marks or decisions.released or decisions.ended or decisions.states):
+        settled = decisions.settled or decisions.marks or decisions.released or decisions.ended or decisions.states
+        if not (settled or decisions.silent or decisions.resumed):
             return None
         self._decisions = Decisions()
         return decisions
@@ -570,6 +586,9 @@ class Session:
             join.needs = set(join.topics)
             join.held = False
         self.routes = {}
+        self._watch.clear()
+        self._look_at = math.inf
+        self._doubted.clear()
         self._pause_until = 0.0
 
     @staticmethod
@@ -670,7 +689,7 @@ class Session:
         self._let_go(channels, wanted)
         # What may be on the wire is said again if it is wanted, and dropped if it is not. Said again is, too, what flows for
         # others and is still needed by someone: for its snapshot.
-        doubtful = self._unsure.union(*(join.needs for join in self._joins if not join.held))
+        doubtful = self._unsure.union(self._doubted, *(join.needs for join in self._joins if not join.held))
         stated = frozenset(
             topic
             for topic in self._stated | self._unsure
@@ -681,6 +700,7 @@ class Session:
                 return
             pending = self._new_pending(command, now + self._reply_limit)
             self._said[pending.serial] = command
+            self._doubted -= command.states
             self._saying.update({topic.channel for topic in command.states | command.drops})
             yield self._say(pending, now)
         self._dirty -= channels
@@ -720,6 +740,7 @@ class Session:
     def _update(self, update: Update, message: bytes) -> tuple[Sink, ...]:
         keys = update.keys if update.wildcard is None else (*update.keys, update.wildcard)
         found = [entry for key in keys for entry in self._index.get(key, ())]
+        self._seen(found, message)
         if not found and self.dialect.aliases and self._awaits_ids(update.label) and not self._aliases.get(update.keys[0]):
             early = self._early.setdefault(update.label, deque())
             early.append((update.keys[0], message))
@@ -748,6 +769,17 @@ class Session:
                 self._learned[key] = update.wildcard
                 self._reroute()
         return tuple(sinks.values())
+
+    def _seen(self, found: list[tuple[Join, Topic]], message: bytes) -> None:
+        """There is news of these topics: their silence, if it was one, is over, and their route is open until the next look."""
+        for topic in {topic for _, topic in found}:
+            if self._watch.heard(topic, self._heard_at):
+                self._decisions.resumed.extend((join.sink, topic) for join in self._joins if topic in join.topics)
+        if self._unheard:
+            key = self.dialect.route(message)
+            if key in self._unheard:
+                self._unheard.discard(key)
+                self.routes[key] = self._every_route[key]
 
     def _ambiguous(self, update: Update) -> bool:
         """Whether both the topic of one symbol and that of all may be on the wire: then the update tells of neither."""
@@ -1044,6 +1076,8 @@ class Session:
     def _off_wire(self, topics: frozenset[Topic]) -> None:
         self._stated -= topics
         self._unsure -= topics
+        self._doubted -= topics
+        self._watch.end(topics)
         self._unbind(topics)
         self._need_again(topics)
 
@@ -1078,6 +1112,9 @@ class Session:
     def _confirm(self, topics: Iterable[Topic]) -> None:
         """*topics* are on the wire now; a join whose last need that was is settled, and its route open."""
         known = set(topics)
+        self._watch.begin(known, self._heard_at)
+        if self._watch and self._look_at == math.inf:
+            self._look_at = self._heard_at + LOOK_S
         for join in list(self._joins):
             join.needs -= known
             if not join.needs and not join.pending.settled:
@@ -1133,9 +1170,14 @@ class Session:
                     if topic.wildcard in every:
                         found[topic.key].update(every[topic.wildcard])
         same: dict[frozenset[int], tuple[Sink, ...]] = {}
-        self.routes = {
+        before = self._every_route.keys()
+        self._every_route = {
             key: same.setdefault(frozenset(sinks), tuple(sinks.values())) for key, sinks in found.items() if sinks
         }
+        self._unheard &= self._every_route.keys()
+        if self._watch.any_silent:  # what comes under a new id may be of one of those
+            self._unheard |= self._every_route.keys() - before
+        self.routes = {key: sinks for key, sinks in self._every_route.items() if key not in self._unheard}
 
     # Inside: settling and time -------------------------------------------------------------------------------------------
 
@@ -1172,6 +1214,24 @@ class Session:
             self._unanswered(pending, command)
         elif sent and self._ping is None and self._heard_at <= (pending.sent_at or 0.0) and self._linked:
             self._beat(now)  # nothing came since we asked: find out now whether the link lives
+
+    def _look(self, now: float) -> None:
+        """Which topics have fallen silent? They are told, and stated again, in case that the exchange has forgotten them."""
+        late = now - self._look_at
+        # Much too late: the machine slept, and so did we.
+        self._watch.excuse(self._held_up + (late if late > LOOK_S else 0.0))
+        self._held_up = 0.0
+        for topic, since in self._watch.silent(now):
+            sinks = [join.sink for join in self._joins if topic in join.topics - join.needs]
+            if not sinks or topic not in self._stated:
+                continue
+            log.warning("%s: nothing of %s came for %.0f s; subscribing again", self.name, topic.name, now - since)
+            self._decisions.silent.extend((sink, topic, since) for sink in sinks)
+            self._doubted.add(topic)
+            self._dirty.add(topic.channel)
+        self._look_at = now + LOOK_S if self._watch else math.inf
+        self._unheard = set(self._every_route)
+        self.routes = {}
 
     def _why_waiting(self, now: float) -> str:
         return ", waiting for its request budget" if self.state == OPEN and self.headroom(now) <= 0 else ""

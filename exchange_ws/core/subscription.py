@@ -135,6 +135,7 @@ class Subscription:
         self._error: ExchangeError | None = None
         self._down: dict[object, Gap] = {}  # connections that are lost or not whole again, with their open gaps
         self._placed: set[object] = set()  # those of _down whose gap has its place in the buffer
+        self._silences: dict[tuple[object, Topic], Gap] = {}  # open gaps of topics that have fallen silent
         self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
         self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
         self._gap_count = 0
@@ -450,6 +451,8 @@ class Subscription:
                 self._placed.discard(source)
             self._down[source] = gap = Gap("reconnect", since_ns / 1e9)
             self._keep_gap(gap)
+            for of, topic in [key for key in self._silences if key[0] is source]:
+                self._silences.pop((of, topic)).until = since_ns / 1e9
 
     def restored(self, source: object, now_ns: int) -> None:
         """All topics of *source* are confirmed again."""
@@ -459,6 +462,23 @@ class Subscription:
                 self._placed.discard(source)
                 self._down.pop(source).until = now_ns / 1e9
                 self._announce()
+
+    def silent(self, source: object, topic: Topic, since_ns: int) -> None:
+        """Nothing of *topic* came since then, for longer than that can be by chance."""
+        with self._guard:
+            if not self._ended:
+                self._silences[source, topic] = gap = Gap("silent", since_ns / 1e9)
+                self._keep_gap(gap)
+                with self._consuming:
+                    self._mark(gap, self._clock.time_ns())
+                self._announce()
+
+    def resumed(self, source: object, topic: Topic, received_ns: int) -> None:
+        """Something of *topic*, which was silent, has come."""
+        with self._guard:
+            gap = self._silences.pop((source, topic), None)
+            if gap is not None:
+                gap.until = received_ns / 1e9
 
     def end(self, error: ExchangeError | None) -> None:
         """Nothing more will come; *error* is raised once the buffer is read."""

@@ -41,6 +41,7 @@ from wire_peers import LIMIT_S, Peer
 
 import exchange_ws
 from exchange_ws import Backoff, Client, events
+from exchange_ws.core import session, silence
 from exchange_ws.errors import (
     AuthenticationError,
     ConnectFailed,
@@ -595,6 +596,27 @@ def test_reconnect(box, make, states, facts, fault):
     gaps = subscription.gaps
     assert (["reconnect"], gaps[0], True) == ([gap.reason for gap in gaps], got[0].gap, gaps[0].until >= gaps[0].since)
     assert (1, 2 * said) == (ws.stats()["reconnects"], len(box.wait_received(facts["subscribe"])))
+
+
+def test_forgotten_topic(box, ws, subscribe, facts, monkeypatch):
+    """What the exchange forgets without a word is noticed by its silence, told, and subscribed again."""
+    for module in (session, silence):
+        monkeypatch.setattr(module, "LOOK_S", 0.05)
+    subscription = subscribe()
+    usual_by = time.monotonic() + 2 * silence.FEWEST * 0.05
+    while time.monotonic() < usual_by:
+        box.step(STEPS)
+        assert all(event.gap is None for event in there(ws, subscription))
+    said = len(box.wait_received(facts["subscribe"]))
+    box.forget_subscriptions()
+    give_up_at = time.monotonic() + LIMIT_S
+    got = []
+    while not got and time.monotonic() < give_up_at:
+        box.step(STEPS)
+        got = there(ws, subscription)
+    gaps = subscription.gaps
+    assert (["silent"], True, True) == ([gap.reason for gap in gaps], got[0].gap is gaps[0], gaps[0].until > gaps[0].since)
+    assert (said + 1, 0) == (len(box.wait_received(facts["subscribe"])), ws.stats()["reconnects"])
 
 
 def test_refused_again(box, ws, states, subscribe, facts):

@@ -1380,6 +1380,43 @@ def test_block_ends_at_close():
 
 
 @pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_silent_and_resumed(overflow):
+    """A silence is told where it is: between the last event before it and the first one after it."""
+    subscription = made(overflow=overflow, gaps=True)
+    put(subscription, 1)
+    first = subscription.get_nowait()
+    subscription.silent(SOURCE, topic("tape A"), 3 * SECOND)
+    gap = subscription.get_nowait()
+    assert (None, Gap("silent", 3.0), True) == (first.gap, gap, gap.until is None)
+    subscription.resumed(SOURCE, topic("tape A"), 9 * SECOND)
+    put(subscription, 2)
+    event = subscription.get_nowait()
+    assert (True, 9.0, [gap]) == (event.gap is gap, gap.until, subscription.gaps)
+
+
+def test_silence_ends_with_the_link():
+    """What is lost from then on is another gap's; another connection's loss changes nothing."""
+    subscription = made()
+    subscription.silent(SOURCE, topic("tape A"), 3 * SECOND)
+    subscription.lost(ANOTHER, 5 * SECOND)
+    assert subscription.gaps[0].until is None
+    subscription.lost(SOURCE, 6 * SECOND)
+    subscription.resumed(SOURCE, topic("tape A"), 9 * SECOND)
+    assert [("silent", 6.0), ("reconnect", None), ("reconnect", None)] == [(gap.reason, gap.until) for gap in subscription.gaps]
+
+
+def test_silence_is_told_to_who_waits():
+    """With `gaps=True` a consumer that waits gets the gap at once; after the end there is none."""
+    subscription = made(gaps=True)
+    aside = Aside(lambda: subscription.get(LIMIT_S))
+    subscription.silent(SOURCE, topic("tape A"), 3 * SECOND)
+    assert "silent" == aside.result().reason
+    subscription.finish()
+    subscription.silent(SOURCE, topic("tape A"), 3 * SECOND)
+    assert 1 == len(subscription.gaps)
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
 def test_lost_and_restored(overflow):
     """The gap stands where the stream goes on, before its first event, and is open until all topics are back."""
     subscription = made("tape A", "tape B", overflow=overflow)

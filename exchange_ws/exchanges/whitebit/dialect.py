@@ -131,6 +131,10 @@ ROW_MARKET_AT = {"bookTicker": 2, "premiumIndex": 0, "ADLQuantile": 0}
 #: By the method of an update: its label, where its params name the market (None: not at one place), its key of all markets.
 UPDATES = {f"{label}_update": (label, MARKET_AT.get(label), WILDCARDS.get(label)) for label in (*CHANNELS, *ACCOUNT_CHANNELS)}
 
+#: Channels that say something at least so often, seconds, changed or not: a book is repeated after 10 s without a change
+#: [Depth, keepalive]. Statistics, positions and loans come each second or so, but whether unchanged ones do is not said.
+PACES_S = {"depth": 10.0}
+
 #: Candle intervals of a day and more, seconds [Kline].
 LONG_CANDLES = (86400, 172800, 259200, 604800, 2592000)
 #: Codes of an order's type [Private WebSocket, order types; 203 observed].
@@ -355,6 +359,7 @@ def _topic(label: str, market: str, settings: tuple[Any, ...]) -> Topic:
         repeatable=label in ("trades", "depth"),
         replays=label == "trades",
         account=label in ACCOUNT_CHANNELS,
+        pace_s=PACES_S.get(label),
     )
 
 
