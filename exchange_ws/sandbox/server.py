@@ -34,7 +34,7 @@ import attrs
 import exchange_ws.exchanges
 from exchange_ws.clock import Deadline, SystemClock, checked_timeout
 from exchange_ws.errors import ConnectFailed, InternalError, UpdateTimeout, UsageError
-from exchange_ws.sandbox.market import Markets
+from exchange_ws.sandbox.market import Markets, markets_at
 
 try:
     from websockets.asyncio.server import Server, ServerConnection, serve
@@ -320,9 +320,8 @@ class Sandbox:
         self._credentials = Credentials(
             f"{rng.getrandbits(128):032x}", f"{rng.getrandbits(256):064x}", f"{rng.getrandbits(256):064x}"
         )
-        start_us = EPOCH_US if tick is None else time.time_ns() // 1000
         #: The markets themselves, to compare with; look only while nothing moves them (`tick=None`).
-        self.markets = Markets(start_us, seed=seed)
+        self.markets = markets_at(EPOCH_US, seed) if tick is None else Markets(time.time_ns() // 1000, seed=seed)
         self._exchange = factories[exchange](self.markets, self._credentials, seed)
         if token_lifetime is not None:
             if not isinstance(self._exchange, Tokens):

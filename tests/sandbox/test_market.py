@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from exchange_ws.sandbox.market import INSTRUMENTS, LEVELS, Candle, Markets, Statistics, Top
+from exchange_ws.sandbox.market import INSTRUMENTS, LEVELS, Candle, Markets, Statistics, Top, markets_at
 
 EPOCH_US = 1_700_000_000_000_000
 STEP_US = 100_000
@@ -44,6 +44,14 @@ def test_same_seed_same_markets():
     """The seed decides everything, step by step; another seed gives something else."""
     assert picture(walked(50)) == picture(walked(50))
     assert picture(walked(50)) != picture(walked(50, seed=6))
+
+
+def test_copies():
+    """Markets made again for the same seed are the same, and go on by themselves."""
+    moved, still = markets_at(EPOCH_US, 5), markets_at(EPOCH_US, 5)
+    for _ in range(50):
+        moved.step(moved.now_us + STEP_US)
+    assert (picture(walked(50)), picture(walked(0))) == (picture(moved), picture(still))
 
 
 def test_time_changes_only_stamps():
