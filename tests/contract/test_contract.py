@@ -27,16 +27,15 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 import math
 import pickle
 import queue
 import threading
 import time
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
+from exchange_facts import CLIENTS, FACTS, LONG_S, SOON_S, STEPS, States, facts_of, later, raised, there
 from wire_peers import LIMIT_S, Peer
 
 import exchange_ws
@@ -48,7 +47,6 @@ from exchange_ws.errors import (
     ConnectionClosed,
     ConnectionLost,
     ConsumerTooSlow,
-    ExchangeError,
     RequestRejected,
     RequestTimeout,
     SubscriptionClosed,
@@ -57,14 +55,6 @@ from exchange_ws.errors import (
     UsageError,
 )
 from exchange_ws.sandbox import Sandbox
-
-FACTS = Path(__file__).parent / "facts"
-CLIENTS = exchange_ws.clients()
-#: Seconds in which something that does not wait is done; far below `LIMIT_S`.
-SOON_S = 3.0
-LONG_S = 60.0
-#: Steps of the markets after which the topic has had several events.
-STEPS = 40
 
 
 @pytest.fixture(params=sorted(CLIENTS))
@@ -75,9 +65,7 @@ def name(request):
 @pytest.fixture
 def facts(name):
     """What this exchange has for the words of the suite."""
-    path = FACTS / f"{name}.json"
-    assert path.exists(), f"an exchange needs its facts: write {path.relative_to(FACTS.parents[2])}"
-    return json.loads(path.read_text("utf-8"))
+    return facts_of(name)
 
 
 @pytest.fixture
@@ -85,22 +73,6 @@ def box(name):
     """The exchange, moving by `step` only."""
     with Sandbox(name, seed=7, tick=None, limits=False) as box:
         yield box
-
-
-class States:
-    """A user's `on_state`."""
-
-    def __init__(self):
-        self.told = []
-        self._new = queue.SimpleQueue()
-
-    def __call__(self, state):
-        self.told.append(state)
-        self._new.put(state)
-
-    def wait(self, state):
-        while self._new.get(timeout=LIMIT_S) != state:
-            pass
 
 
 @pytest.fixture
@@ -137,36 +109,6 @@ def subscribe(ws, facts):
         return ws.subscribe(*words, **params, **options)
 
     return subscribe
-
-
-def raised(call, *args, **params):
-    """The error of ours that *call* raises."""
-    with pytest.raises(ExchangeError) as caught:
-        call(*args, **params)
-    return caught.value
-
-
-def there(ws, subscription):
-    """All events that the exchange has sent until now."""
-    ws.ping()
-    try:
-        return subscription.get_many(timeout=0.0)
-    except (UpdateTimeout, SubscriptionClosed):
-        return []
-
-
-def later(call):
-    """Run *call* on a thread; the queue gives its result, or its error."""
-    done = queue.SimpleQueue()
-
-    def run():
-        try:
-            done.put(call())
-        except ExchangeError as error:
-            done.put(error)
-
-    threading.Thread(target=run).start()
-    return done
 
 
 # What it is ------------------------------------------------------------------------------------------------------------------
