@@ -23,6 +23,7 @@ from exchange_ws.errors import (
     ConnectionLost,
     ExchangeError,
     InternalError,
+    RateLimited,
     WireError,
 )
 from exchange_ws.wire.frames import PING, PONG, FrameReader, encode_close, encode_frame
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 GRACE_S = 5.0  # beyond its deadline, for the timer to settle a wait; longer, and the timer must be dead
 STUCK_RETRY_S = 0.05  # between two tries to write to a peer that does not read: rare, and short beside any deadline
 FAREWELL_S = 0.1  # for a writer that is at work to take our last frame: it needs microseconds, or the processor is not ours
+TOO_MANY_S = 10.0  # after HTTP 429 without a `Retry-After`: enough for the windows of all exchanges that count in seconds
 PONGS = 64  # waiting to be written; a peer that pings faster than it reads gets the latest ones [RFC 6455, section 5.5.3]
 
 
@@ -399,7 +401,11 @@ class Connection:
         except AuthenticationError as error:
             return self._lost(error)
         except Exception as error:  # the user's own callable, or REST
-            failed = ConnectFailed(f"{self.name}: the login could not be made: {type(error).__name__}")
+            status, wait = (429, error.retry_after_s) if isinstance(error, RateLimited) else (None, None)
+            if isinstance(error, ConnectFailed):
+                status, wait = error.status, error.retry_after_s
+            what = f"{self.name}: the login could not be made: {type(error).__name__}"
+            failed = ConnectFailed(what, status=status, retry_after_s=wait)
             failed.__cause__ = error
             return self._lost(failed)
         with self._lock:
@@ -424,7 +430,7 @@ class Connection:
                 self._session.refuse_login(error)
                 due = None
             else:
-                due = self._session.lost(self._clock.now(), error, getattr(error, "retry_after_s", None) or 0.0)
+                due = self._session.lost(self._clock.now(), error, _asked_wait(error))
         if was_open or due is not None:
             log.warning("%s%s", error, "" if due is None else f"; next try in {max(0.0, due - self._clock.now()):.1f} s")
         self._act()
@@ -608,6 +614,14 @@ class Connection:
             sink.end(error)
         if decisions.states:
             self._on_state()
+
+
+def _asked_wait(error: ExchangeError) -> float:
+    """Seconds that must pass before the next dial, whatever the backoff says."""
+    told: float | None = getattr(error, "retry_after_s", None)
+    if told is None and isinstance(error, ConnectFailed) and error.status == 429:
+        return TOO_MANY_S
+    return told or 0.0
 
 
 def _reason(error: OSError) -> str:

@@ -1175,7 +1175,7 @@ def test_refused_handshakes_while_reconnecting(box, ws, states):
     """Refused handshakes are tried again until one is accepted."""
     trades = ws.subscribe("trades", "BTC_USDT")
     box.refuse(2, 503)
-    box.refuse(1, 429)
+    box.refuse(1, 403)
     box.drop()
     states.wait("reconnecting", "open")
     assert ("open", 1, 1) == (ws.state, ws.stats()["reconnects"], len(trades.gaps))

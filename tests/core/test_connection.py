@@ -16,6 +16,7 @@ import attrs
 import pytest
 from core_languages import LOGIN_COMMAND, SWAP, topics, update, wire
 from core_peers import CLOSE, PING, PONG, Exchange, Talk, closing, frame, hold, mute, serve
+from log_lines import Log
 from wire_peers import LIMIT_S, Peer
 
 from exchange_ws.clock import Deadline, SystemClock
@@ -32,6 +33,7 @@ from exchange_ws.errors import (
     ConnectionLost,
     ExchangeError,
     InternalError,
+    RateLimited,
     WireError,
 )
 from exchange_ws.exchanges.whitebit.dialect import WHITEBIT
@@ -663,6 +665,34 @@ def test_retry_after(line):
         one.wait_state(OPEN)
         assert ["it"] == one.call()
     assert 1.0 <= moments[2] - moments[1] < 1.0 + SOON_S
+
+
+@pytest.mark.parametrize(
+    ("error", "least"),
+    [
+        (RateLimited("too many tokens", retry_after_s=7.0), 7.0),
+        (RateLimited("too many tokens"), 10.0),
+        (ConnectFailed("too many", status=429), 10.0),
+        (ConnectFailed("not now", status=503, retry_after_s=7.0), 7.0),
+        (ConnectFailed("not now", status=503), 0.0),
+    ],
+)
+def test_retry_after_of_a_login(line, error, least):
+    """What REST asks us to wait holds for the next login too; after a "too many" without a number, these are 10 s."""
+    turns = iter([LOGIN_COMMAND, error, LOGIN_COMMAND])
+
+    def login() -> Command:
+        turn = next(turns)
+        if isinstance(turn, ExchangeError):
+            raise turn
+        return turn
+
+    def script(talk, exchange):
+        talk.agree(talk.ask())
+
+    with Exchange(script, hold) as peer, Log() as log:
+        line(peer.address, login=login).start()
+        assert log.wait("the login could not be made").endswith(f"; next try in {least:.1f} s")
 
 
 def test_gives_up(line):
