@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -23,7 +24,7 @@ from exchange_ws.core.messages import Command, Limits, Pace, Topic
 from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription
 from exchange_ws.core.timer import Timer
-from exchange_ws.errors import AuthenticationError, ConnectionClosed, LimitExceeded, UsageError
+from exchange_ws.errors import AuthenticationError, ConnectionClosed, LimitExceeded, RateLimited, UsageError
 from exchange_ws.events import Numbers
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ WORST_FIRST = (CLOSED, RECONNECTING, CONNECTING, OPEN, IDLE)
 CLOSE_LIMIT_S = 5.0  # for all threads to end; a healthy peer needs a round trip, and a silent one is cut off after a second
 SPREAD = 10  # connections over which requests may spread when the budget of the first is spent; a guard, not a vendor's limit
 LINGER_S = 60.0  # an emptied connection is kept for so long: the next topic or request may want it
+JITTER_S, JITTER_SHARE = 1.0, 0.2  # by how much our windows are longer than the exchange's: seconds, less for short ones
 BLOCK_LIMIT_S = 10.0  # for which BLOCK holds a reader up at most; half the ping interval where that is less
 
 Self = TypeVar("Self", bound="Client")
@@ -157,22 +159,47 @@ class Endpoint:
     explain: Callable[[AuthenticationError], AuthenticationError] | None = None
 
 
-class Dials:
-    """The dial budget of one client, shared by its connections. Its lock is a leaf."""
+def _without_jitter(pace: Pace | None) -> Pace | None:
+    """
+    *pace* as we have to keep it for the exchange to see it kept.
 
-    def __init__(self, pace: Pace | None, clock: Clock) -> None:
-        self._lock = threading.Lock()  # guards _budget
-        self._budget = Budget(pace)
+    It counts arrivals. What was slow on its way and what was quick may arrive closer together than they left.
+    """
+    return pace and attrs.evolve(pace, window_s=pace.window_s + min(JITTER_S, pace.window_s * JITTER_SHARE))
+
+
+def _kept(limits: Limits) -> Limits:
+    """*limits*, with paces as we have to keep them."""
+    requests, dials, logins = (_without_jitter(pace) for pace in (limits.requests, limits.dials, limits.logins))
+    return attrs.evolve(limits, requests=requests, dials=dials, logins=logins)
+
+
+class Dials:
+    """The budgets of connections and logins at one address, shared by all connections there. Its lock is a leaf."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self._lock = threading.Lock()  # guards the two budgets
+        self._dials = Budget(limits.dials)
+        self._logins = Budget(limits.logins)
         self._clock = clock
 
-    def take(self) -> float:
+    def take(self, *, logs_in: bool) -> float:
         """Take a place now, or say when there is one: the moment, in the past or present if it was taken."""
         now = self._clock.now()
         with self._lock:
-            due = self._budget.due(now)
+            due = max(self._dials.due(now), self._logins.due(now) if logs_in else now)
             if due <= now:
-                self._budget.take(now)
+                self._dials.take(now)
             return due
+
+    def log_in(self) -> None:
+        """Take a place for a login: not with that of its dial, since many a dial does not come so far."""
+        now = self._clock.now()
+        with self._lock:
+            due = self._logins.due(now)
+            if due > now:  # several dialled when there was one place
+                raise RateLimited("no more logins are allowed just now", retry_after_s=due - now)
+            self._logins.take(now)
 
 
 class Client:
@@ -235,8 +262,13 @@ class Client:
                 raise UsageError(f"ping_interval={interval!r}: takes less than {limit:.0f} s, when {self.name} hangs up")
         self._pid = os.getpid()
         self._timer = Timer(self._clock)
+        self._limits = {
+            name: _kept(endpoint.dialect.limits) if self._options.rate_limit else Limits()
+            for name, endpoint in self._endpoints.items()
+        }
+        by_url: dict[str, Dials] = {}  # two endpoints may be one address, and are one to those who count there
         self._dials = {
-            name: Dials(endpoint.dialect.limits.dials if self._options.rate_limit else None, self._clock)
+            name: by_url.setdefault(endpoint.url, Dials(self._limits[name], self._clock))
             for name, endpoint in self._endpoints.items()
         }
         self._lock = threading.Lock()  # guards everything below
@@ -672,7 +704,7 @@ class Client:
         session = Session(
             where.dialect,
             f"{self.name}{'' if len(self._endpoints) == 1 else '/' + where.name} #{self._made}",
-            limits=limits if options.rate_limit else Limits(),
+            limits=self._limits[endpoint],
             ping_interval=self._ping_interval(where.dialect),
             pong_timeout=options.pong_timeout,
             reply_limit=options.timeout,
@@ -684,8 +716,8 @@ class Client:
             link,
             clock=self._clock,
             timer=self._timer,
-            may_dial=self._dials[endpoint].take,
-            login=where.login,
+            may_dial=functools.partial(self._dials[endpoint].take, logs_in=where.login is not None),
+            login=None if where.login is None else functools.partial(self._log_in, where),
             explain=where.explain,
             on_state=self._tell_state,
         )
@@ -695,6 +727,12 @@ class Client:
         if len(pool) > 1:
             self._timer.schedule(self, self._clock.now() + LINGER_S)
         return connection
+
+    def _log_in(self, endpoint: Endpoint) -> Command | None:
+        """The login for one connection; on its reader's thread."""
+        assert endpoint.login is not None
+        self._dials[endpoint.name].log_in()
+        return endpoint.login()
 
     def _first(self, endpoint: str) -> Connection:
         """Requires `_lock`."""

@@ -158,7 +158,8 @@ class Limits:
     """What an exchange asks of its clients; None where nothing is documented."""
 
     requests: Pace | None = None  #: on one connection, all commands together
-    dials: Pace | None = None  #: new connections, all together
+    dials: Pace | None = None  #: new connections to one address, all together
+    logins: Pace | None = None  #: logins, all together
     topics: int | None = None  #: on one connection
     connections: int | None = None
     source: str = ""

@@ -140,7 +140,7 @@ def test_limits_tell_their_source(name, box):
     for endpoint in box.client()._endpoints.values():
         limits = endpoint.dialect.limits
         numbers = [limits.topics, limits.connections]
-        assert all(pace is None or pace.source for pace in (limits.requests, limits.dials))
+        assert all(pace is None or pace.source for pace in (limits.requests, limits.dials, limits.logins))
         assert limits.source or numbers == [None, None]
         assert name == endpoint.dialect.name
 

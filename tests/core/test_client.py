@@ -21,6 +21,7 @@ import pytest
 import trustme
 from core_languages import SWAP, topic, update
 from core_peers import Exchange, hold, serve
+from held_clock import HeldClock
 from wire_peers import LIMIT_S, Peer
 
 import exchange_ws
@@ -966,6 +967,42 @@ def test_limit_of_connections():
         ws.unsubscribe("price A")
         assert ("price C",) == ws.subscribe("price C").topics
         ws.close()
+
+
+def test_budgets_of_an_address():
+    """Two endpoints at one address share its dials; logins have a budget of their own, kept longer than the exchange counts."""
+    clock = HeldClock()
+    limits = Limits(dials=Pace(3, 60.0, "made up"), logins=Pace(2, 60.0, "made up"))
+    url = "ws://127.0.0.1:1/"
+    dialect = attrs.evolve(SWAP, limits=limits)
+    ws = Client(
+        {
+            "public": Endpoint("public", url, dialect),
+            "private": Endpoint("private", url, dialect, lambda: None),
+            "elsewhere": Endpoint("elsewhere", f"{url}else", dialect),
+        }
+    )
+    assert ws._dials["public"] is ws._dials["private"] is not ws._dials["elsewhere"]
+    dials = client_module.Dials(ws._limits["private"], clock)
+    for _ in range(2):
+        assert 100.0 == dials.take(logs_in=True)
+        dials.log_in()
+    assert (161.0, 100.0, 161.0) == (dials.take(logs_in=True), dials.take(logs_in=False), dials.take(logs_in=False))
+    error = raised(dials.log_in)
+    assert (RateLimited, 61.0) == (type(error), error.retry_after_s)
+    clock.move(161.0)
+    assert 161.0 == dials.take(logs_in=True)
+    dials.log_in()
+
+
+def test_failed_dials_cost_no_login(box, make):
+    """What does not come as far as a login takes no place of its budget, or a short outage would cost a minute."""
+    ws = make()
+    box.restart(LONG_S)
+    for _ in range(20):
+        assert ConnectFailed is type(raised(ws.subscribe_balance_spot))
+    box.restart()
+    assert ws.subscribe_balance_spot()
 
 
 def test_emptied_connection_is_closed(box, make, monkeypatch):

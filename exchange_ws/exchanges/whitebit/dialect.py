@@ -172,6 +172,7 @@ REFUSALS = {
 LIMITS = Limits(
     requests=Pace(200, 60.0, 'docs.whitebit.com, "WebSocket Rate Limits", read 2026-11'),
     dials=Pace(1000, 60.0, 'docs.whitebit.com, "WebSocket Rate Limits", read 2026-11'),
+    logins=Pace(10, 60.0, 'docs.whitebit.com, "WebSocket token", read 2026-11: each login takes a token'),
     source='docs.whitebit.com, "WebSocket Rate Limits", subscription limits, read 2026-11',
 )
 
