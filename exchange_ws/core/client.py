@@ -675,11 +675,16 @@ class Client:
             raise ConnectionClosed(f"{self.name}: closed; make another client")
 
     def _pool(self, endpoint: str) -> list[Connection]:
-        """Requires `_lock`. Connections of *endpoint*, without those that were never made."""
+        """
+        Requires `_lock`. Connections of *endpoint*, without those that were never made, or whose login was refused.
+
+        For both the caller who asks decides whether it is worth another try.
+        """
         self._check_usable()
         pool = self._pools[endpoint]
-        for connection in [connection for connection in pool if connection.state == CLOSED and not connection.ever_open]:
-            self._retire(pool, connection)
+        for connection in list(pool):
+            if connection.state == CLOSED and not (connection.ever_open and connection.was_admitted):
+                self._retire(pool, connection)
         return pool
 
     def _retire(self, pool: list[Connection], connection: Connection) -> None:

@@ -119,6 +119,11 @@ class Connection:
         return self._session.ever_open
 
     @property
+    def was_admitted(self) -> bool:
+        """Whether it was not a refused login that ended it."""
+        return not isinstance(self._session.error, AuthenticationError)
+
+    @property
     def step(self) -> str:
         """What "connecting" and "reconnecting" are at."""
         return self._session.step

@@ -86,7 +86,8 @@ class Bitzoom(Client):
       often channels push is not documented, so the client does not do it by itself.
 
     Private channels take a connection of their own, so that a refused login does not touch the public ones. It ends the
-    subscriptions there with `AuthenticationError`; after a reconnect, a function is asked for a new token once before that.
+    subscriptions there with `AuthenticationError`; after a reconnect, a function is asked for a new token once before that. The
+    client does not try again by itself, since tokens do not get better: the next private call does, one login for one call.
 
     Examples
     --------

@@ -76,7 +76,8 @@ class WhiteBIT(Client):
       `RequestRejected`, or `RateLimited` for its code 7: 200 requests a minute on a connection [WebSocket Rate Limits].
     - Both raise `RequestTimeout` after `timeout` seconds (None: the client's), and `ConnectionLost` or `ConnectionClosed`.
     - What concerns an account goes over a connection of its own, which logs in at each (re)connect [Authorize]. Without
-      credentials it raises `UsageError`; a login that is refused raises `AuthenticationError`, and is not tried again.
+      credentials it raises `UsageError`; a login that is refused raises `AuthenticationError`, and is not tried again before
+      the next call that needs it.
     - ``order_...`` and ``collateral_order_...`` are sent once at most. `ConnectionLost` tells: ``sent=False``, the order never
       left; ``sent=True``, **its outcome is unknown**: ask for the orders before placing it again. `RequestTimeout` has `sent`
       too. Amounts and prices are text, `Decimal` or int; further fields of the vendor's can be given by keyword. These methods

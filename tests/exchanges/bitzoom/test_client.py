@@ -545,6 +545,21 @@ def test_refused_again(live, client, function):
     assert (False, True) == (ticker.closed, bool(ticker.sub_ids))
 
 
+def test_asked_again_after_a_refusal(live, client):
+    """A29: the client asks for no further token by itself; who needs the private channels again has one asked for."""
+    tokens = Tokens(live.token)
+    ws = client(tokens)
+    balances = ws.subscribe_balance()
+    live.expire_tokens()
+    live.drop()
+    assert AuthenticationError is type(raised(lambda: list(balances)))
+    asked = tokens.asked
+    assert AuthenticationError is type(raised(ws.subscribe_balance))
+    tokens.tokens = [live.token]
+    assert (asked + 1, 1) == (tokens.asked, len(ws.subscribe_balance().sub_ids))
+    assert asked + 2 == tokens.asked
+
+
 def test_an_expiring_token(live, client):
     """One with less than a minute left is asked for once more before it is used."""
     good = live.token
