@@ -535,7 +535,7 @@ class Client:
         )
         self._check_process()
         with self._lock:
-            placed = [part for where, there in by_endpoint.items() for part in self._place(where, there)]
+            placed = [part for where, there in by_endpoint.items() for part in self._place(where, there, deadline)]
             waits = [(connection, connection.want(subscription, frozenset(part), deadline)) for connection, part in placed]
             self._subscriptions.append(subscription)
         self._tell_state()
@@ -758,22 +758,34 @@ class Client:
             return self._open(endpoint)
         return max(pool, key=Connection.headroom)
 
-    def _place(self, endpoint: str, topics: Iterable[Topic]) -> list[tuple[Connection, list[Topic]]]:
-        """Requires `_lock`, as `_for_call` does. Which connection gets which topics; opens what is missing."""
+    def _place(self, endpoint: str, topics: Iterable[Topic], deadline: Deadline) -> list[tuple[Connection, list[Topic]]]:
+        """
+        Requires `_lock`, as `_for_call` does. Which connection gets which topics; opens what is missing.
+
+        One that has a topic gets it again. One whose request budget has no room before *deadline* gets no other, as long as
+        further ones may be opened.
+        """
         self._first(endpoint)
         dialect = self._endpoints[endpoint].dialect
-        most = dialect.limits.topics
+        limits = dialect.limits
         # The first one is taken even when it is lost for good: it says why.
         pool = self._pools[endpoint]
         held = {connection: connection.held() for connection in pool if connection.state != CLOSED or connection is pool[0]}
+        spent = {connection for connection in held if connection.state != CLOSED and connection.room_at() > deadline.at}
         placed: dict[Connection, list[Topic]] = {}
         for topic in topics:
-            fitting = (
-                connection
-                for connection, there in held.items()
-                if topic in there or ((most is None or len(there) < most) and dialect.fits(there, topic))
-            )
-            chosen = next(fitting, None) or self._open(endpoint)
+            chosen = next((connection for connection, there in held.items() if topic in there), None)
+            if chosen is None:
+                fitting = (
+                    connection
+                    for connection, there in held.items()
+                    if (limits.topics is None or len(there) < limits.topics) and dialect.fits(there, topic)
+                )
+                # Those with room go first; of the others the first one is for the case that no more may be opened.
+                chosen = min(fitting, key=spent.__contains__, default=None)
+                may_open = len(pool) < SPREAD and (limits.connections is None or len(pool) < limits.connections)
+                if chosen is None or (chosen in spent and may_open):
+                    chosen = self._open(endpoint)
             held[chosen] = held.get(chosen, frozenset()) | {topic}
             placed.setdefault(chosen, []).append(topic)
         return list(placed.items())

@@ -144,6 +144,11 @@ class Connection:
         with self._lock:
             return self._session.headroom(self._clock.now())
 
+    def room_at(self) -> float:
+        """The moment (the clock's) at which one more thing could be said."""
+        with self._lock:
+            return self._session.room_at(self._clock.now())
+
     def held(self) -> frozenset[Topic]:
         """Topics wanted here, or perhaps still on the wire."""
         with self._lock:

@@ -365,9 +365,18 @@ class Session:
             self._calls.append(pending)
         return pending
 
+    @property
+    def _spoken_for(self) -> int:
+        """Places of the budget that others have a claim to: pings, calls, and one statement for each channel that differs."""
+        return self._reserve + len(self._calls) + len(self._dirty)
+
     def headroom(self, now: float) -> int:
         """How many calls could be said now; below 1 they would wait."""
-        return self._budget.room(now) - self._reserve - len(self._calls)
+        return self._budget.room(now) - self._spoken_for
+
+    def room_at(self, now: float) -> float:
+        """The moment, *now* or later, at which one more thing could be said; infinity if that is not foreseen."""
+        return self._budget.due(now, self._spoken_for)
 
     @property
     def busy(self) -> bool:
@@ -1105,7 +1114,7 @@ class Session:
 
     def _mark(self, topics: frozenset[Topic]) -> None:
         for join in self._joins:
-            stated = tuple(topic for topic in topics if topic in join.topics)
+            stated = tuple(join.topics & topics)  # which looks at the fewer of both: a statement may have thousands
             if stated:
                 self._decisions.marks.append((join.sink, stated, True))
 
