@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import random
 import sys
 import threading
@@ -132,6 +133,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="for which servers restart")
     options = parser.parse_args()
     names = options.exchanges or sorted(clients())
+    logging.getLogger("exchange_ws").setLevel(logging.ERROR)  # hundreds of warnings are what is to be expected here
     results: list[tuple[bool, str]] = []
     threads = [threading.Thread(target=lambda name=name: results.append(restarts(name, options.seconds))) for name in names]
     for thread in threads:

@@ -18,7 +18,6 @@ from exchange_ws.sandbox import Sandbox
 
 NAMES = [f"COIN{number}_USDT" for number in range(1000)]
 AT_ONCE = Backoff(0.0, 0.0)
-LOST = "the connection broke: Connection reset by peer"
 LOSSES = 12  # more than Bitzoom takes of connections in a second
 
 
@@ -138,15 +137,13 @@ def test_losses_in_a_row(name):
 
 def test_logins_of_a_flapping_link():
     """WhiteBIT gives ten tokens a minute: after ten logins the next waits for its time, and none is refused."""
-    with Sandbox("whitebit", tick=None) as box, box.client(reconnect=AT_ONCE) as ws, Log() as log:
+    with Sandbox("whitebit", tick=None) as box, contextlib.closing(box.client(reconnect=AT_ONCE)) as ws, Log() as log:
         ws.subscribe("balanceSpot", "*")
-        for logins in range(2, 11):
+        for logins in range(2, 12):
             box.drop()
-            log.wait(LOST)
-            box.wait_received("balanceSpot_subscribe", logins)
-            ws.request("balanceSpot_request", [])
-        box.drop()
-        log.wait(f"{LOST}; next try in 0.0 s")
+            log.wait("Connection reset by peer; next try in")
+            if logins < 11:
+                ws.request("balanceSpot_request", [])  # which waits until the connection is open
         error = raised(ws.request, "balanceSpot_request", [], timeout=0.3)
         assert (RequestTimeout, False, "reconnecting") == (type(error), error.sent, ws.state)
         assert ([], 10) == ([line for line in log.rest() if "login" in line], len(box._rest_times))
