@@ -24,7 +24,7 @@ def rows():
             yield from ([" ".join(cell.split()) for cell in line] for line in lines)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def named_in(folder):
     """Names of the tests in *folder* and below."""
     return {
