@@ -319,9 +319,10 @@ class Client:
             self._closed = True
             connections = [connection for pool in self._pools.values() for connection in pool] + self._leaving
             subscriptions = list(self._subscriptions)
-            self._subscriptions.clear()
         for subscription in subscriptions:
             subscription.finish()
+        with self._lock:
+            self._subscriptions.clear()  # not before they are closed: `unsubscribe` takes those that are neither for another's
         # Half of the time is for the peer, so that there is some left for the reader that cuts a silent one off.
         wait = min(CLOSE_WAIT_S, (deadline.remaining() or 0.0) / 2)
         for connection in connections:

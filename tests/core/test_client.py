@@ -527,6 +527,20 @@ def test_on_state_that_raises(box, make, caplog):
     assert 3 == sum("the callback raised" in record.message for record in caplog.records)
 
 
+def test_unsubscribe_while_somebody_closes(ws, monkeypatch):
+    """Between the first and the last step of a close, a subscription of this client is no other client's."""
+    trades, close = ws.subscribe("trades", "BTC_USDT"), client_module.Subscription.finish
+
+    def finish(subscription: Any) -> None:
+        monkeypatch.undo()
+        ws.unsubscribe(subscription)
+        close(subscription)
+
+    monkeypatch.setattr(client_module.Subscription, "finish", finish)
+    ws.close()
+    assert (True, ()) == (trades.closed, ws.subscriptions)
+
+
 def test_close_from_many_threads(ws):
     """Closing at once from several threads is one close."""
     for call in [Later(ws.close) for _ in range(10)]:
