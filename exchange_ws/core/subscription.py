@@ -331,14 +331,15 @@ class Subscription:
         RequestTimeout
             No confirmation in time; nothing more is delivered all the same.
         """
-        checked_timeout("timeout", timeout)
+        deadline = Deadline(self._clock, checked_timeout("timeout", timeout))
         if self._foreign:
             return
         self._leave(self, frozenset(self._topics), timeout)
         with self._guard:
             caller = self._caller
         if caller is not None and caller is not threading.current_thread():
-            caller.join(JOIN_LIMIT_S if timeout is None else timeout)
+            left = deadline.remaining()
+            caller.join(JOIN_LIMIT_S if left is None else left)
 
     def close(self) -> None:
         """`unsubscribe`; twice is allowed."""

@@ -761,6 +761,29 @@ def test_unsubscribe():
     assert ([(both, None), (both, 3)], True, [1]) == (exchange.left, subscription.closed, ids(list(subscription)))
 
 
+def test_unsubscribe_waits_for_its_callback_in_what_is_left_of_the_time():
+    """The exchange's confirmation and a callback that does not return share one timeout."""
+    clock, go, entered = HeldClock(), threading.Event(), threading.Event()
+
+    def leave(subscription: Subscription, topics: frozenset[Any], timeout: float | None) -> None:
+        assert timeout is not None
+        subscription.finish()
+        clock.move(clock.now() + timeout)
+
+    def callback(event: Any) -> None:
+        entered.set()
+        assert go.wait(2 * LIMIT_S)
+
+    subscription = made(clock=clock, leave=leave)
+    put(subscription, 1)
+    subscription.call(callback)
+    assert entered.wait(LIMIT_S)
+    leaving = Aside(subscription.unsubscribe, 1000.0)
+    leaving.result()
+    go.set()
+    assert subscription.closed
+
+
 def test_unsubscribe_unconfirmed():
     """Without a confirmation in time the error says so, and the subscription has ended all the same."""
     exchange = Exchange()
