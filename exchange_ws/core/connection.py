@@ -201,12 +201,17 @@ class Connection:
     def wait(self, pending: Pending) -> Reply | None:
         """Wait until *pending* is settled; raises its error."""
         ready: threading.Condition = pending.ready
+        end, over = pending.deadline, False
         with pending.guard:
             while not pending.settled:
-                left = pending.deadline + GRACE_S - self._clock.now()
-                if left <= 0:
-                    raise InternalError(f"{self.name}: a wait was not ended at its deadline; please report this")
-                self._clock.wait(ready, None if left == math.inf else left)
+                now = self._clock.now()
+                if now >= end:
+                    if over:
+                        raise InternalError(f"{self.name}: a wait was not ended at its deadline; please report this")
+                    # The grace begins when we see that the deadline is over. The process may have been stopped until long after
+                    # it; then the timer, which could not settle this either, may come to its turn after us.
+                    end, over = now + GRACE_S, True
+                self._clock.wait(ready, None if end == math.inf else end - now)
         if pending.error is not None:
             error = copy.copy(pending.error)  # one error may have ended several waits, each raised with its own traceback
             raise error from pending.error.__cause__

@@ -17,9 +17,10 @@ import pytest
 from core_languages import LOGIN_COMMAND, SWAP, topics, update, wire
 from core_peers import CLOSE, PING, PONG, Exchange, Talk, closing, frame, hold, mute, serve
 from log_lines import Log
+from held_clock import Aside, HeldClock
 from wire_peers import LIMIT_S, Peer
 
-from exchange_ws.clock import Deadline, SystemClock
+from exchange_ws.clock import Clock, Deadline, SystemClock
 from exchange_ws.core import connection as connection_module
 from exchange_ws.core.connection import PONGS, STUCK_RETRY_S, Connection, Link
 from exchange_ws.core.dialect import Dialect
@@ -34,6 +35,7 @@ from exchange_ws.errors import (
     ExchangeError,
     InternalError,
     RateLimited,
+    RequestTimeout,
     WireError,
 )
 from exchange_ws.exchanges.whitebit.dialect import WHITEBIT
@@ -104,8 +106,9 @@ class Line:
         max_message_size: int = 16 * 2**20,
         may_dial: Callable[[], float] = CLOCK.now,
         login: Callable[[], Command | None] | None = None,
+        clock: Clock = CLOCK,
     ) -> None:
-        self.timer = Timer(CLOCK)
+        self.timer = Timer(clock)
         self.states: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.session = Session(
             dialect,
@@ -120,7 +123,7 @@ class Line:
         self.connection = Connection(
             self.session,
             Link(url, timeout, max_message_size=max_message_size),
-            clock=CLOCK,
+            clock=clock,
             timer=self.timer,
             may_dial=may_dial,
             login=login,
@@ -926,6 +929,21 @@ def test_wait_without_a_timer(line, monkeypatch):
         one = line(peer.address).opened()
         one.timer.close(SOON_S)
         assert InternalError is type(raised(one.call, QUERY, 0.1))
+
+
+def test_wait_after_the_process_was_stopped(line):
+    """Who wakes long after his deadline, before the timer had its turn, is not told that the timer is dead."""
+    clock = HeldClock()
+    one = line("ws://127.0.0.1:1/", clock=clock, may_dial=lambda: clock.now() + LIMIT_S).start()
+    clock.until_waited(1)
+    pending = one.connection.submit(QUERY, Deadline(clock, 5.0))
+    caller = Aside(one.connection.wait, pending)
+    clock.until_waited(2)
+    waits = clock.waits
+    clock.move(clock.now() + 3600.0)
+    clock.until_waited(waits + 2)
+    one.connection.tick()
+    assert RequestTimeout is type(raised(caller.result))
 
 
 # What it says of itself ------------------------------------------------------------------------------------------------------
