@@ -810,6 +810,10 @@ class Client:
             connection.close(CLOSE_WAIT_S)
         return due
 
+    def resumed(self) -> float:
+        """Nothing is known here that may be old."""
+        return math.inf
+
     def _state(self) -> str:
         """Requires `_lock`."""
         if self._closed:

@@ -357,6 +357,12 @@ class Connection:
             busy = self._writing or self._stuck_since < math.inf
             return max(due, now + STUCK_RETRY_S) if busy else due
 
+    def resumed(self) -> float:
+        """The timer's turn after a time that nobody saw pass: what is true of the link is to be found out now."""
+        with self._lock:
+            self._session.prove(self._clock.now())
+        return self.tick()
+
     # Reader ---------------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:

@@ -101,6 +101,7 @@ EARLY = 256  # updates of a channel, kept while the statement that will tell the
 EARLY_BYTES = 2**20  # of them together, so that a flood of large ones costs no memory either
 GONE_S = 60.0  # for which updates under an id that was dropped are known as late: some are always on their way
 LEARNED = 10_000  # symbols of all-symbols topics that get a route of their own; more are parsed twice, never lost
+LATE_S = 3.0  # seen so long after a deadline: this process stood still, since no busy machine holds a thread up so long
 CLOSE_WAIT_S = 1.0  # for the peer's close frame; a healthy one answers in a round trip
 
 
@@ -142,7 +143,7 @@ class Sink(Protocol):
 class Pending:
     """A waiter: settled exactly once, with a result or an error. `ready` and `guard` belong to the driver."""
 
-    __slots__ = ("command", "deadline", "error", "guard", "ready", "reply", "sent_at", "serial", "settled")
+    __slots__ = ("command", "deadline", "error", "excused", "guard", "ready", "reply", "sent_at", "serial", "settled")
 
     def __init__(self, command: Command | None, serial: int, deadline: float) -> None:
         self.command = command  # None: waits for topics rather than for one reply
@@ -150,6 +151,7 @@ class Pending:
         self.deadline = deadline
         self.sent_at: float | None = None
         self.settled = False
+        self.excused = False  # its deadline was moved for a time that nobody saw pass; once only, or it might never end
         self.reply: Reply | None = None
         self.error: ExchangeError | None = None
         self.ready: Any = None
@@ -488,12 +490,27 @@ class Session:
             self._ping.deadline += seconds
         self._held_up += seconds
 
+    def prove(self, now: float) -> None:
+        """
+        Find out now whether the link lives: time has passed that nobody saw, as the machine slept or the process stood still.
+
+        A link is often dead after it, and the next heartbeat may be far. What the session itself waits for has its time anew:
+        an answer may be in the socket's buffer, unread, and is not late for that.
+        """
+        if not self._speaks:
+            return
+        for pending in self._waiting.values():
+            self._put_off(pending, now)
+        if self._ping is None and self.step != "logging in":
+            self._beat(now)
+
     # Time ----------------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> float:
         """Do what is due. Returns the next moment at which something is, infinity if nothing."""
         for pending in [pending for pending in self._waiting.values() if pending.deadline <= now]:
-            self._overdue(pending, now)
+            if now <= pending.deadline + LATE_S or not self._put_off(pending, now):
+                self._overdue(pending, now)
         if self.state == CLOSED:
             return self._closing_at if now < self._closing_at else math.inf
         due = min((pending.deadline for pending in self._waiting.values()), default=math.inf)
@@ -730,6 +747,15 @@ class Session:
         if shared:
             self._off_wire(shared)
             self._settle_leaves()
+
+    def _put_off(self, pending: Pending, now: float) -> bool:
+        """Whether *pending* is what the session waits for itself, and has its time anew, for the first time."""
+        login = pending.command is not None and pending.command.kind == LOGIN
+        if pending.excused or not (login or pending is self._ping or pending.serial in self._said):
+            return False
+        pending.excused = True
+        pending.deadline = max(pending.deadline, now + (self._pong_timeout if pending is self._ping else self._reply_limit))
+        return True
 
     def _beat(self, now: float) -> None:
         self._beaten_at = now

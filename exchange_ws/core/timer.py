@@ -7,6 +7,8 @@ import itertools
 import logging
 import math
 import threading
+from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from exchange_ws.clock import Clock
@@ -16,6 +18,8 @@ __all__ = ["Ticking", "Timer"]
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # after an error of ours in a tick: the others must go on, and this one may
+LOOK_S = 5.0  # longest wait: the time after a sleep of the machine in which nobody has noticed; a look costs some 10 us
+SLEPT_S = 3.0  # beyond what was asked for: longer than a busy machine lets a thread wait, and than a clock is ever slewed
 
 
 class Ticking(Protocol):
@@ -24,10 +28,17 @@ class Ticking(Protocol):
     def tick(self) -> float:
         """Do what is due, waiting for nothing; returns the next moment (the clock's), infinity for none."""
 
+    def resumed(self) -> float:
+        """As `tick`, after a time that nobody saw pass: what is known of the world may be old."""
+
 
 class Timer:
     """
     Calls `tick` of each entry when it is due, on one thread of its own, which is there while anything is scheduled.
+
+    It also sees that a wait took far longer than it was to take, by the monotonic clock or by the wall's, and calls `resumed`
+    of all entries then: the machine slept, the process was stopped, or a clock was set. On Linux a sleep shows on the wall's
+    clock only, and nothing that is due is due any earlier for it.
 
     Threads: anyone schedules; the *timer* ticks, holding nothing.
     """
@@ -42,6 +53,9 @@ class Timer:
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
         self._ticking: Ticking | None = None  # whose tick is under way; None once it is forgotten
+        self._resumed: deque[Ticking] = deque()  # to be told that time has passed unseen
+        self._looked = (0.0, 0.0)  # at both clocks, last; set anew when the thread is started
+        self._asked = 0.0  # seconds of the wait since
         self._closed = False
 
     def schedule(self, entry: Ticking, due: float) -> None:
@@ -54,6 +68,8 @@ class Timer:
         with self._guard:
             if self._ticking is entry:
                 self._ticking = None  # what that tick returns is no moment any more
+            if entry in self._resumed:
+                self._resumed.remove(entry)
             if self._moments.pop(entry, None) is not None and not self._moments:
                 self._due.notify()
 
@@ -62,6 +78,7 @@ class Timer:
         with self._guard:
             self._closed = True
             self._moments.clear()
+            self._resumed.clear()
             self._due.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -75,6 +92,7 @@ class Timer:
         first = not self._heap or due < self._heap[0][0]
         heapq.heappush(self._heap, (due, next(self._numbers), entry))
         if self._thread is None:
+            self._looked, self._asked = self._clocks(), 0.0
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         elif first:
@@ -82,11 +100,12 @@ class Timer:
 
     def _run(self) -> None:
         while True:
-            entry = self._next()
-            if entry is None:
+            turn = self._next()
+            if turn is None:
                 return
+            entry, call = turn
             try:
-                due = entry.tick()
+                due = call()
             except Exception:
                 log.exception("a bug of this package: a tick of %r raised; trying again", entry)
                 due = self._clock.now() + RETRY_S
@@ -95,22 +114,39 @@ class Timer:
                     self._schedule(entry, due)
                 self._ticking = None
 
-    def _next(self) -> Ticking | None:
-        """Wait for the next entry that is due; None when there is none or all is closed, and this thread ends."""
+    def _next(self) -> tuple[Ticking, Callable[[], float]] | None:
+        """Wait for the next entry whose turn it is; None when there is none or all is closed, and this thread ends."""
         with self._guard:
             while not self._closed:
+                now = self._look()
+                if self._resumed:
+                    # First: what seems overdue is to be judged by who knows that all of us slept.
+                    self._ticking = entry = self._resumed.popleft()
+                    return entry, entry.resumed
                 while self._heap and self._moments.get(self._heap[0][2]) != self._heap[0][0]:
                     heapq.heappop(self._heap)
                 if not self._heap:
                     break
                 due, _, entry = self._heap[0]
-                wait = due - self._clock.now()
-                if wait > 0:
-                    self._clock.wait(self._due, wait)
+                if due > now:
+                    self._asked = min(due - now, LOOK_S)
+                    self._clock.wait(self._due, self._asked)
                     continue
                 heapq.heappop(self._heap)
                 del self._moments[entry]
                 self._ticking = entry
-                return entry
+                return entry, entry.tick
             self._thread = None
             return None
+
+    def _look(self) -> float:
+        """Requires `_guard`. The time; all entries are to be told if more has passed since the last look than can be."""
+        before, self._looked = self._looked, self._clocks()
+        asked, self._asked = self._asked, 0.0
+        if max(after - earlier for after, earlier in zip(self._looked, before)) > asked + SLEPT_S:
+            self._resumed.extend(entry for entry in self._moments if entry not in self._resumed)
+        return self._looked[0]
+
+    def _clocks(self) -> tuple[float, float]:
+        """Seconds by the monotonic clock, and by the wall's."""
+        return self._clock.now(), self._clock.time_ns() / 1e9

@@ -108,6 +108,7 @@ class Line:
         login: Callable[[], Command | None] | None = None,
         clock: Clock = CLOCK,
     ) -> None:
+        self.clock = clock
         self.timer = Timer(clock)
         self.states: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.session = Session(
@@ -136,12 +137,12 @@ class Line:
 
     def opened(self) -> Line:
         """Started, and open."""
-        self.start().connection.wait_open(Deadline(CLOCK, LIMIT_S))
+        self.start().connection.wait_open(Deadline(self.clock, LIMIT_S))
         return self
 
     def submit(self, command: Command, timeout: float = LIMIT_S) -> Pending:
         """*command* on its way."""
-        pending = self.connection.submit(command, Deadline(CLOCK, timeout))
+        pending = self.connection.submit(command, Deadline(self.clock, timeout))
         self.connection.push(pending)
         return pending
 
@@ -153,7 +154,7 @@ class Line:
     def want(self, *names: str, timeout: float = LIMIT_S) -> Sink:
         """A sink that gets these topics from now on, confirmed."""
         sink = Sink()
-        pending = self.connection.want(sink, topics(*names), Deadline(CLOCK, timeout))  # type: ignore[arg-type]
+        pending = self.connection.want(sink, topics(*names), Deadline(self.clock, timeout))  # type: ignore[arg-type]
         self.connection.push(pending)
         self.connection.wait(pending)
         return sink
@@ -585,6 +586,98 @@ def test_idle_connection_is_kept():
             assert (OPEN, 0, 1) == (one.connection.state, one.counters()["reconnects"], box.connections)
         finally:
             assert one.end()
+
+
+class Woken(SystemClock):
+    """The machine's clocks, set ahead by a test: the wall's alone, as after a sleep on Linux, or both."""
+
+    def __init__(self) -> None:
+        self.slept = 0.0  # seconds by the wall's clock; replaced by the test, read by any thread
+        self.jumped = 0.0  # and by the monotonic one
+
+    def now(self) -> float:
+        return super().now() + self.jumped
+
+    def time_ns(self) -> int:
+        return super().time_ns() + int(self.slept * 1e9)
+
+
+@pytest.mark.parametrize("jumped", [0.0, 3600.0])
+def test_link_that_outlived_a_sleep(line, jumped):
+    """After a sleep the link is pinged at once, long before the heartbeat is due; it lives, and nothing else happens."""
+    clock = Woken()
+
+    def script(talk, exchange):
+        for _ in range(3):
+            request = talk.ask()
+            exchange.told.put(request["method"])
+            talk.agree(request, ["it"])
+
+    with Exchange(script) as peer:
+        one = line(peer.address, ping_interval=7200.0, clock=clock).opened()
+        one.call()
+        clock.slept, clock.jumped = 3600.0, jumped
+        one.connection.nudge()  # whatever makes the timer look; it does so by itself every few seconds
+        assert ["query", "ping"] == [peer.hear(), peer.hear()]
+        assert (["it"], 0) == (one.call(), one.counters()["reconnects"])
+
+
+def test_link_that_died_in_a_sleep(line):
+    """The ping after a sleep is not answered: the link is lost after the pong's time, not after the heartbeat's."""
+    clock = Woken()
+
+    def script(talk, exchange):
+        talk.agree(talk.ask())
+        mute(talk, exchange)
+
+    with Exchange(script, serve) as peer:
+        one = line(peer.address, ping_interval=7200.0, pong_timeout=0.2, clock=clock).opened()
+        one.call()
+        clock.slept = 3600.0
+        one.connection.nudge()
+        one.wait_state(RECONNECTING)
+        one.wait_state(OPEN)
+        assert ["it"] == one.call()
+
+
+def test_pong_that_waits_in_the_buffer_after_a_jump(line):
+    """The pong came while the process stood still: it is read, and not judged late by whoever looks at the clock first."""
+    clock = Woken()
+    woken = threading.Event()
+
+    def script(talk, exchange):
+        ping = talk.ask()
+        exchange.told.put(ping["method"])
+        assert woken.wait(LIMIT_S)
+        talk.agree(ping)
+        talk.serve()
+
+    with Exchange(script) as peer:
+        one = line(peer.address, ping_interval=0.05, clock=clock).opened()
+        assert "ping" == peer.hear()
+        clock.slept = clock.jumped = 3600.0
+        one.connection.tick()
+        woken.set()
+        assert (["it"], 0) == (one.call(), one.counters()["reconnects"])
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_clock_of_the_wall_is_set(line, hours):
+    """Set by hours, back or ahead, it costs no connection and moves no deadline: those are the other clock's."""
+    clock = Woken()
+
+    def script(talk, exchange):
+        while True:
+            request = talk.ask()
+            if request["method"] != "order":
+                talk.agree(request, ["it"])
+
+    with Exchange(script) as peer:
+        one = line(peer.address, clock=clock).opened()
+        one.call()
+        clock.slept = hours * 3600.0
+        assert RequestTimeout is type(raised(one.call, ORDER, 0.05))
+        assert (["it"], 0) == (one.call(), one.counters()["reconnects"])
 
 
 # Loss and return -------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from exchange_ws.core.session import (
     CLOSED,
     CONNECTING,
     GAVE_UP,
+    LATE_S,
     LOST,
     MALFORMED,
     OPCODE_PING,
@@ -1404,6 +1405,95 @@ def test_a_ping_that_was_not_said_cannot_be_answered():
         talk.answers(body["id"], 0.0)
     assert ([None] * 10, [], []) == (errors(*pings), talk.methods(50.0), talk.methods(59.0))
     assert (["ping"], None, 70.0) == (talk.methods(60.0), talk.session.doom, talk.session.tick(60.0))
+
+
+# Time that nobody saw pass ---------------------------------------------------------------------------------------------------
+
+
+def test_prove():
+    """A ping goes at once; unanswered it costs the link after its usual time, answered it costs nothing."""
+    talk = Talk().opened()
+    talk.session.prove(7.0)
+    assert (["ping"], 17.0) == (talk.methods(7.0), talk.session.tick(7.0))
+    talk.session.tick(17.0)
+    assert "no pong" in str(talk.session.doom)
+
+
+def test_prove_while_a_ping_is_on_its_way():
+    """Its pong may be in the socket's buffer: it is awaited for the usual time from now on, and no second one is sent."""
+    talk = Talk().opened()
+    [ping] = talk.said(50.0)
+    talk.session.prove(59.0)
+    assert ([], None, 69.0) == (talk.said(60.0), talk.session.doom, talk.session.tick(60.0))
+    talk.answers(ping["id"], 68.0)
+    assert (None, 100.0) == (talk.session.doom, talk.session.tick(69.0))
+
+
+def test_prove_again_and_again():
+    """A ping's time is moved once: a machine that always sleeps does not keep a dead link for ever."""
+    talk = Talk().opened()
+    talk.said(50.0)
+    for now in (55.0, 58.0, 61.0, 64.0):
+        talk.session.prove(now)
+        talk.session.tick(now)
+    talk.session.tick(65.0)
+    assert "no pong" in str(talk.session.doom)
+
+
+def test_a_turn_that_comes_far_too_late():
+    """All deadlines pass at once: what callers asked for is over, but a link is not lost for a pong that nobody could read.
+
+    The heartbeat that has become due meanwhile follows it.
+    """
+    talk = Talk().opened()
+    query = talk.session.submit(QUERY, 49.0, 54.0)
+    bodies = talk.said(50.0)
+    due = talk.session.tick(3650.0)
+    assert ([RequestTimeout], None, 3660.0) == (errors(query), talk.session.doom, due)
+    for body in bodies:
+        talk.answers(body["id"], 3650.1)
+    assert (["ping"], None, 3661.0) == (talk.methods(3651.0), talk.session.doom, talk.session.tick(3651.0))
+
+
+def test_a_turn_that_is_a_little_late():
+    """A busy machine is no excuse: the pong's time is over."""
+    talk = Talk().opened()
+    talk.said(50.0)
+    talk.session.tick(60.0 + LATE_S)
+    assert "no pong" in str(talk.session.doom)
+
+
+def test_prove_during_the_login():
+    """Its answer has its time anew, once, and no ping goes before it."""
+    talk = logging_in()
+    login_id(talk, 1.0)
+    talk.session.prove(10.0)
+    assert ([], 20.0) == (talk.said(10.0), talk.session.tick(10.0))
+    talk.session.tick(20.0)
+    assert "no answer to the login" in str(talk.session.doom)
+
+
+def test_prove_while_topics_are_stated():
+    """A statement has its time anew too; a ping goes beside it."""
+    talk = Talk().opened()
+    price = talk.want(ONE, "price A")
+    [said] = talk.said(1.0)
+    talk.session.prove(10.0)
+    [ping] = talk.said(10.0)
+    talk.answers(ping["id"], 10.5)
+    talk.session.tick(19.9)
+    talk.answers(said["id"], 19.9)
+    assert (True, None, None) == (price.settled, price.error, talk.session.doom)
+
+
+@pytest.mark.parametrize("state", [CONNECTING, RECONNECTING, CLOSED])
+def test_prove_without_a_link(state):
+    """There is nothing to prove, and nothing is said of it later."""
+    talk = in_state(state)
+    talk.session.prove(5.0)
+    assert [] == talk.said(5.0)
+    if state != CLOSED:
+        assert [] == talk.opened(6.0).said(6.0)
 
 
 # What they say ---------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,30 @@ from collections.abc import Iterator
 import pytest
 from held_clock import LIMIT_S, HeldClock
 
-from exchange_ws.core.timer import RETRY_S, Timer
+from exchange_ws.core.timer import LOOK_S, RETRY_S, SLEPT_S, Timer
+
+
+class TwoClocks(HeldClock):
+    """Its wall's clock may be set apart from the other; it keeps the seconds of each wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead = 0.0  # seconds of the wall's clock before the other; replaced by the test, read by the timer
+        self.asked: list[float | None] = []
+
+    def time_ns(self) -> int:
+        return super().time_ns() + int(self.ahead * 1e9)
+
+    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
+        self.asked.append(timeout)
+        return super().wait(condition, timeout)
+
+    def both(self, now: float, ahead: float) -> None:
+        """Let it be *now*, and *ahead* seconds more on the wall; returns once the timer has seen it and waits again."""
+        waits = self.waits
+        self.ahead = ahead
+        self.move(now)
+        self.until_waited(waits + 1)
 
 
 class Log:
@@ -51,6 +74,17 @@ class Entry:
             raise moment
         return moment
 
+    def resumed(self) -> float:
+        return math.inf
+
+
+class Sleeper(Entry):
+    """An entry that tells of `resumed` too."""
+
+    def resumed(self) -> float:
+        self._told.add(f"{self._name} resumed")
+        return math.inf
+
 
 class Held(Entry):
     """An entry whose tick goes on until it is let go."""
@@ -66,8 +100,8 @@ class Held(Entry):
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> TwoClocks:
+    return TwoClocks()
 
 
 @pytest.fixture
@@ -318,3 +352,107 @@ def test_close_from_a_tick(clock, told):
     for thread in threads():
         thread.join(LIMIT_S)
     assert ([("closing", 100.0)], [], [("closing", 100.0)]) == (ticked, threads(), told.first(1))
+
+
+# Sleep -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_looks_now_and_then(timer, clock, told):
+    """However far the next moment is, the clocks are looked at every few seconds; with a nearer one, no more than for that."""
+    timer.schedule(Sleeper("far", told), 1000.0)
+    clock.until_waited(1)
+    timer.schedule(Sleeper("near", told), 101.5)
+    clock.until_waited(2)
+    assert [LOOK_S, 1.5] == clock.asked
+
+
+def test_machine_slept(timer, clock, told):
+    """The wall's clock ran on without the other: each entry is told so once, and ticks no earlier than it was to."""
+    timer.schedule(Sleeper("first", told), 110.0)
+    timer.schedule(Sleeper("second", told), 120.0)
+    clock.until_waited(1)
+    clock.both(102.0, 3600.0)
+    clock.both(104.0, 3600.0)
+    assert ["first resumed", "second resumed"] == sorted(name for name, _ in told.first(0))
+    clock.both(110.0, 3600.0)
+    assert [("first", 110.0)] == told.first(3)[2:]
+
+
+@pytest.mark.parametrize("ahead", [0.0, SLEPT_S - 0.1, -3600.0, -SLEPT_S - LOOK_S])
+def test_clock_that_is_no_sign_of_sleep(timer, clock, told, ahead):
+    """A wall's clock that is slewed a little or set back tells nobody anything."""
+    timer.schedule(Sleeper("entry", told), 1000.0)
+    clock.until_waited(1)
+    clock.both(104.0, ahead)
+    clock.both(108.0, ahead)
+    assert [] == told.first(0)
+
+
+def test_process_was_stopped(timer, clock, told):
+    """A wait that took far too long by the monotonic clock is told before what seems overdue ticks."""
+    timer.schedule(Sleeper("entry", told), 101.0)
+    timer.schedule(Sleeper("other", told), 1000.0)
+    clock.until_waited(1)
+    clock.both(160.0, 0.0)
+    names = [name for name, _ in told.first(3)]
+    assert (["entry resumed", "other resumed"], "entry") == (sorted(names[:2]), names[2])
+
+
+def test_schedule_of_who_is_told(timer, clock, told):
+    """What `resumed` returns is a moment as a tick's is: the earlier one of both is kept."""
+
+    class Sooner(Sleeper):
+        def resumed(self) -> float:
+            return 103.0
+
+    timer.schedule(Sooner("entry", told), 110.0)
+    clock.until_waited(1)
+    clock.both(102.0, 60.0)
+    clock.move(103.0)
+    assert [("entry", 103.0)] == told.first(1)
+
+
+def test_error_of_who_is_told(timer, clock, told, caplog):
+    """One that raises is logged, and the others are told all the same."""
+
+    class Broken(Sleeper):
+        def resumed(self) -> float:
+            raise ZeroDivisionError("a test")
+
+    timer.schedule(Broken("broken", told), 200.0)
+    timer.schedule(Sleeper("other", told), 200.0)
+    clock.until_waited(1)
+    with caplog.at_level(logging.ERROR):
+        clock.both(102.0, 60.0)
+    assert ([("other resumed", 102.0)], 1) == (told.first(1), len(caplog.records))
+
+
+def test_forget_who_is_to_be_told(timer, clock, told):
+    """Who is forgotten while others are told is not told any more."""
+    entries: list[Sleeper] = []
+
+    class Forgetting(Sleeper):
+        def resumed(self) -> float:
+            for entry in entries:
+                if entry is not self:
+                    timer.forget(entry)
+            return super().resumed()
+
+    entries += [Forgetting("one", told), Forgetting("another", told)]
+    for entry in entries:
+        timer.schedule(entry, 200.0)
+    clock.until_waited(1)
+    clock.both(102.0, 60.0)
+    assert 1 == len(told.first(1))
+
+
+def test_thread_that_begins_late(timer, clock, told):
+    """Time without anything scheduled is nobody's: a thread that begins after it tells nothing of it."""
+    timer.schedule(Sleeper("first", told), 100.0)
+    told.first(1)
+    for thread in threads():
+        thread.join(LIMIT_S)
+    clock.move(5000.0)
+    timer.schedule(Sleeper("second", told), 5001.0)
+    clock.until_waited(1)
+    assert [("first", 100.0)] == told.first(1)
