@@ -34,6 +34,10 @@ Number = Any
 Numbers = Callable[[str], Any]
 
 
+def _not_before_since(gap: Gap, _: attrs.Attribute[Any], until: float | None) -> float | None:
+    return until if until is None else max(gap.since, until)
+
+
 @attrs.define
 class Gap:
     """
@@ -42,13 +46,14 @@ class Gap:
     `reason` is "overflow" (the buffer was full), "reconnect" (the connection was lost), "sequence" (the exchange's own
     numbering shows a hole), "joined late" (the stream's opening snapshot went to an earlier subscriber) or "silent" (nothing of
     a topic came for much longer than usual, or than its exchange states; it is subscribed again).
-    `since` and `until` are Unix seconds by our clock; `until` is None while the gap is open. `dropped` is the number of
-    messages missing, None when it cannot be known. `repaired`: what came afterwards proves that nothing was missed.
+    `since` and `until` are Unix seconds by our clock; `until` is None while the gap is open, and equals `since` if our clock
+    was set back meanwhile. `dropped` is the number of messages missing, None when it cannot be known. `repaired`: what came
+    afterwards proves that nothing was missed.
     """
 
     reason: str
     since: float
-    until: float | None = None
+    until: float | None = attrs.field(default=None, on_setattr=_not_before_since)
     dropped: int | None = None
     repaired: bool = False
 

@@ -1402,6 +1402,17 @@ def test_block_ends_at_close():
 # What is lost with a connection ----------------------------------------------------------------------------------------------
 
 
+def test_clock_was_set_back_during_a_loss():
+    """A gap does not end before it begins: by a clock that was set back meanwhile, it ends when it began."""
+    subscription = made(gaps=True)
+    put(subscription, 1, at=3600 * SECOND)
+    subscription.lost(SOURCE, 3600 * SECOND)
+    put(subscription, 2, at=5 * SECOND)
+    subscription.restored(SOURCE, 6 * SECOND)
+    assert [Gap("reconnect", 3600.0, 3600.0)] == subscription.gaps
+    assert [1, Gap("reconnect", 3600.0, 3600.0), 2] == [getattr(item, "id", item) for item in drained(subscription)]
+
+
 @pytest.mark.parametrize("overflow", OVERFLOWS)
 def test_silent_and_resumed(overflow):
     """A silence is told where it is: between the last event before it and the first one after it."""
