@@ -355,6 +355,7 @@ class Sandbox:
 
         self._loop: asyncio.AbstractEventLoop | None = None  # set by the thread before _ready is done
         self._stopping: asyncio.Event | None = None  # the same
+        self._restarting: asyncio.Lock | None = None  # the same; held while the server ends and begins to listen
         self._ready: Future[int] = Future()  # the port
         self._thread = threading.Thread(target=self._run, name="exchange-ws sandbox", daemon=True)
 
@@ -612,6 +613,7 @@ class Sandbox:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._restarting = asyncio.Lock()
         self._port = await self._listen()
         rest = await self._listen_rest()
         if self._tick is not None:
@@ -965,11 +967,15 @@ class Sandbox:
 
     async def _restart(self, seconds: float) -> None:
         assert self._loop is not None
-        await self._shut(_Link.abort)
-        if seconds:
-            self._relisten = self._loop.call_later(seconds, self._listen_again)
-        else:
-            await self._listen()
+        assert self._restarting is not None
+        async with self._restarting:
+            if self._relisten is not None:
+                self._relisten.cancel()  # of a former restart: this one decides
+            await self._shut(_Link.abort)
+            if seconds:
+                self._relisten = self._loop.call_later(seconds, self._listen_again)
+            else:
+                await self._listen()
 
     def _listen_again(self) -> None:
         task = asyncio.ensure_future(self._listen_or_log())
@@ -977,7 +983,10 @@ class Sandbox:
         task.add_done_callback(self._tasks.discard)
 
     async def _listen_or_log(self) -> None:
+        assert self._restarting is not None
         try:
-            await self._listen()
+            async with self._restarting:
+                if self._server is None:  # a restart that came meanwhile may listen already
+                    await self._listen()
         except OSError:
             logger.exception("sandbox %s: cannot listen again on port %d", self.exchange, self._port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import json
@@ -18,7 +19,7 @@ import websocket
 
 from exchange_ws.errors import ConnectFailed, UpdateTimeout, UsageError
 from exchange_ws.exchanges.whitebit.sandbox import WhiteBITExchange
-from exchange_ws.sandbox import Sandbox
+from exchange_ws.sandbox import Sandbox, server
 
 #: Seconds; reached only when something is broken.
 LIMIT_S = 5.0
@@ -459,6 +460,22 @@ def test_restart_later(box, dial):
         with contextlib.suppress(ConnectionRefusedError):
             again = dial(box.url)
     assert before == again.result("trades_request", "BTC_USDT", 1, 0)
+
+
+def test_restarts_that_overlap(box, dial, monkeypatch):
+    """A restart while another one comes to listen again takes its place, and one server listens afterwards."""
+    shut = server.Sandbox._shut
+
+    async def until_due(box, end):
+        await shut(box, end)
+        box._listen_again()
+        await asyncio.sleep(0)
+
+    box.restart(LIMIT_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(server.Sandbox, "_shut", until_due)
+        box.restart()
+    assert "pong" == dial(box.url).result("ping")
 
 
 def test_restart_while_clients_dial(box):
