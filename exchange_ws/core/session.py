@@ -433,6 +433,9 @@ class Session:
     def unwant(self, sink: Sink, topics: frozenset[Topic], now: float, deadline: float) -> Pending:
         """Deliver *topics* to *sink* no more; the pending is settled when those that nobody else wants are off the wire."""
         pending = self._new_pending(None, deadline)
+        if self.state == CLOSED:
+            self._settle(pending)
+            return pending
         for join in [join for join in self._joins if join.sink is sink and join.topics & topics]:
             join.topics -= topics
             join.needs -= topics
@@ -636,10 +639,11 @@ class Session:
         self.error = error
         for pending in list(self._waiting.values()):
             self._settle(pending, error=error)
-        self._calls.clear()
-        self._leaves.clear()
+        for queue in (self._urgent, self._calls, self._leaves):
+            queue.clear()
         self._decisions.ended.extend((sink, error) for sink in {id(join.sink): join.sink for join in self._joins}.values())
         self._joins.clear()
+        self._reroute()  # or who has ended is kept here, with all in its buffer, for as long as the client lives
 
     def _why_closed(self) -> ExchangeError:
         return ConnectionClosed(f"{self.name}: closed") if self.error is None else self.error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import math
+import weakref
 from typing import Any
 
 import attrs
@@ -549,6 +551,24 @@ def test_close_settles_everything(state):
         [sink for sink, _ in decided.ended],
         talk.session.busy,
     )
+
+
+def test_close_lets_go_of_all():
+    """A closed session knows no sink any more, whose buffer would live as long as it does."""
+
+    class Sink:
+        pass
+
+    talk, sink = Talk().opened(), Sink()
+    gone = weakref.ref(sink)
+    talk.session.want(sink, topics("price A"), 0.0, 1000.0)
+    talk.agrees(0.0)
+    talk.session.submit(Command("ping", kind=PING), 0.0, 500.0)
+    talk.session.close(1.0)
+    talk.decided()
+    del sink
+    gc.collect()
+    assert (None, False, False) == (gone(), talk.session.busy, talk.session.has_outbox)
 
 
 def test_close_with_a_link():
