@@ -18,7 +18,7 @@ __all__ = ["Ticking", "Timer"]
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # after an error of ours in a tick: the others must go on, and this one may
-LOOK_S = 5.0  # longest wait: the time after a sleep of the machine in which nobody has noticed; a look costs some 10 us
+LOOK_S = 5.0  # longest wait, hence the time after a sleep of the machine until it is noticed; a look costs 0.2 ms at most
 SLEPT_S = 3.0  # beyond what was asked for: longer than a busy machine lets a thread wait, and than a clock is ever slewed
 
 
