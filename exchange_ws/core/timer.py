@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # after an error of ours in a tick: the others must go on, and this one may
 LOOK_S = 5.0  # longest wait, hence the time after a sleep of the machine until it is noticed; a look costs 0.2 ms at most
-SLEPT_S = 3.0  # beyond what was asked for: longer than a busy machine lets a thread wait, and than a clock is ever slewed
+#: Beyond what was asked for, or beyond the other clock: more than a busy machine holds a thread up, or than a clock is slewed.
+SLEPT_S = 3.0
 
 
 class Ticking(Protocol):
@@ -36,9 +37,9 @@ class Timer:
     """
     Calls `tick` of each entry when it is due, on one thread of its own, which is there while anything is scheduled.
 
-    It also sees that a wait took far longer than it was to take, by the monotonic clock or by the wall's, and calls `resumed`
-    of all entries then: the machine slept, the process was stopped, or a clock was set. On Linux a sleep shows on the wall's
-    clock only, and nothing that is due is due any earlier for it.
+    It also sees that a wait took far longer than it was to take, or that the wall's clock ran away from the other, and calls
+    `resumed` of all entries then: the machine slept, the process was stopped, or a clock was set. On Linux a sleep shows on
+    the wall's clock only, and nothing that is due is due any earlier for it.
 
     Threads: anyone schedules; the *timer* ticks, holding nothing.
     """
@@ -143,7 +144,8 @@ class Timer:
         """Requires `_guard`. The time; all entries are to be told if more has passed since the last look than can be."""
         before, self._looked = self._looked, self._clocks()
         asked, self._asked = self._asked, 0.0
-        if max(after - earlier for after, earlier in zip(self._looked, before)) > asked + SLEPT_S:
+        passed, by_the_wall = (after - earlier for after, earlier in zip(self._looked, before))
+        if passed > asked + SLEPT_S or by_the_wall > passed + SLEPT_S:
             self._resumed.extend(entry for entry in self._moments if entry not in self._resumed)
         return self._looked[0]
 

@@ -366,15 +366,16 @@ def test_looks_now_and_then(timer, clock, told):
     assert [LOOK_S, 1.5] == clock.asked
 
 
-def test_machine_slept(timer, clock, told):
+@pytest.mark.parametrize("ahead", [SLEPT_S + 0.1, 3600.0])
+def test_machine_slept(timer, clock, told, ahead):
     """The wall's clock ran on without the other: each entry is told so once, and ticks no earlier than it was to."""
     timer.schedule(Sleeper("first", told), 110.0)
     timer.schedule(Sleeper("second", told), 120.0)
     clock.until_waited(1)
-    clock.both(102.0, 3600.0)
-    clock.both(104.0, 3600.0)
+    clock.both(102.0, ahead)
+    clock.both(104.0, ahead)
     assert ["first resumed", "second resumed"] == sorted(name for name, _ in told.first(0))
-    clock.both(110.0, 3600.0)
+    clock.both(110.0, ahead)
     assert [("first", 110.0)] == told.first(3)[2:]
 
 
