@@ -16,8 +16,8 @@ import attrs
 import pytest
 from core_languages import LOGIN_COMMAND, SWAP, topics, update, wire
 from core_peers import CLOSE, PING, PONG, Exchange, Talk, closing, frame, hold, mute, serve
-from log_lines import Log
 from held_clock import Aside, HeldClock
+from log_lines import Log
 from wire_peers import LIMIT_S, Peer
 
 from exchange_ws.clock import Clock, Deadline, SystemClock
