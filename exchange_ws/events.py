@@ -48,7 +48,8 @@ class Gap:
     a topic came for much longer than usual, or than its exchange states; it is subscribed again).
     `since` and `until` are Unix seconds by our clock; `until` is None while the gap is open, and equals `since` if our clock
     was set back meanwhile. `dropped` is the number of messages missing, None when it cannot be known. `repaired`: what came
-    afterwards proves that nothing was missed.
+    afterwards fills it. Every record that was missed (trades, fills, executed orders) was delivered, or there was none; of
+    states (balances, open orders) the present ones are, without the steps between.
     """
 
     reason: str

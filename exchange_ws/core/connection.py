@@ -625,6 +625,9 @@ class Connection:
             sink.resumed(self, topic, received_ns)
         for sink, topic, since in decisions.silent:
             sink.silent(self, topic, received_ns - int(1e9 * (self._clock.now() - since)))
+        for sinks, what in decisions.recoveries:
+            for sink in sinks:
+                sink.recovers(what, received_ns)
         for sinks, message in decisions.released:
             self._put(sinks, [message], received_ns)
         for sink in restored:

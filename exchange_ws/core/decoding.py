@@ -6,11 +6,13 @@ No threads, no clock: its subscription's lock guards it. It runs on the consumer
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from exchange_ws.core.dialect import Dialect, Reading
 from exchange_ws.core.messages import Topic, Update
+from exchange_ws.core.recovery import Answer, Asked, Ledger, Records, States
 from exchange_ws.events import Event, Gap, Numbers
 
 __all__ = ["UNREADABLE", "Decoder"]
@@ -19,6 +21,7 @@ __all__ = ["UNREADABLE", "Decoder"]
 UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 REMEMBERED = 256  # ids a symbol, at least; a replay has at most 100 trades, all of them among the last that were delivered
+WATCHED = 64  # gaps that may still turn out repaired, the latest: a link that flaps makes one after the other
 
 
 class Replay:
@@ -56,6 +59,17 @@ class Replay:
         return new, replayed, overlaps
 
 
+class Watch:
+    """A gap that is repaired once each of its `unproven` topics and symbols turns out to have missed nothing."""
+
+    __slots__ = ("gap", "told", "unproven")
+
+    def __init__(self, gap: Gap, unproven: set[bytes]) -> None:
+        self.gap = gap
+        self.unproven = unproven
+        self.told: set[bytes] = set()  # of those that had events since; what reaches back to these proves nothing any more
+
+
 class Decoder:
     """Reads for one subscription."""
 
@@ -67,20 +81,34 @@ class Decoder:
         self._replaying = False
         self._replays: dict[bytes, Replay] = {}
         self._names: Mapping[bytes, tuple[bytes, ...]] = {}  # keys of topics by the exchange's ids
-        self._watched: Gap | None = None  # may turn out repaired
-        self._unproven: set[bytes] = set()  # symbols whose replay since has not come yet
+        self._catch_up = dialect.catch_up
+        self._ledgers: dict[bytes, Ledger] = {}  # of topics that can be asked for what they missed
+        self._ledger_keys: dict[tuple[str, str | None], bytes] = {}  # the same by what events have: channel and symbol
+        self._watches: deque[Watch] = deque(maxlen=WATCHED)
         self.keep(topics)
 
-    def keep(self, topics: Iterable[Topic]) -> None:
-        """The subscription has these topics from now on."""
+    def keep(self, topics: Iterable[Topic]) -> Sequence[Event]:
+        """The subscription has these topics from now on. Events that were held back of the others."""
         kept = {topic.key: topic for topic in topics}
         symbols = frozenset(topic.symbol for topic in kept.values())
         self._reading.topics = kept
         self._symbols = None if None in symbols else symbols
         self._replaying = any(topic.replays for topic in kept.values())
-        if not any(topic.key == topic.wildcard for topic in kept.values()):
+        left = [event for key, ledger in self._ledgers.items() if key not in kept for event in ledger.release()]
+        known = {key: self._ledgers.get(key) or self._new_ledger(topic) for key, topic in kept.items()}
+        self._ledgers = {key: ledger for key, ledger in known.items() if ledger is not None}
+        self._ledger_keys = {(kept[key].label, kept[key].symbol): key for key in self._ledgers}
+        if not any(topic.key == topic.wildcard and topic.replays for topic in kept.values()):
             self._replays = {key: replay for key, replay in self._replays.items() if key in kept}
-            self._unproven &= kept.keys()
+            for watch in self._watches:
+                watch.unproven &= kept.keys()
+        return left
+
+    def _new_ledger(self, topic: Topic) -> Ledger | None:
+        if self._catch_up is None or not self._catch_up.queries(topic, False):
+            return None
+        state = self._catch_up.state(topic)
+        return Records() if state is None else States(state)
 
     def name(self, names: Mapping[bytes, tuple[bytes, ...]]) -> None:
         """From here on the exchange sends topics under these ids."""
@@ -100,7 +128,9 @@ class Decoder:
             return ()
         events = self._events(update, received_ns)
         if self._replaying:
-            return self._once(update, events)
+            events = self._once(update, events)
+        if self._ledgers:
+            events = self._entered(events)
         return events
 
     def peek(self, message: bytes, received_ns: int, names: Mapping[bytes, tuple[bytes, ...]] | None = None) -> Any:
@@ -129,16 +159,85 @@ class Decoder:
                 for replay in self._replays.values() if whole else [self._replays.setdefault(topic.key, Replay())]:
                     replay.owed += 1
 
-    def lost(self, gap: Gap) -> None:
-        """Messages may be missing here; a replay that reaches back to what was told proves that none is."""
+    def asked(self, question: Asked) -> None:
+        """What a topic missed is being asked for."""
+        ledger = self._ledgers.get(question.topic.key)
+        if ledger is not None:
+            ledger.ask()
+
+    def answered(self, answer: Answer, received_ns: int) -> Sequence[Event]:
+        """
+        What *answer* shows as missed and was not told yet, and the updates that waited for it.
+
+        Raises
+        ------
+        One of `UNREADABLE`
+            The exchange answered what its documentation does not have; the same without `results` ends the wait.
+        """
+        key = answer.topic.key
+        ledger = self._ledgers.get(key)
+        if ledger is None or self._catch_up is None:
+            return ()
+        missed: Sequence[Event] = ()
+        if answer.results is not None:
+            self._reading.received = received_ns / 1e9
+            found = self._catch_up.read(answer.topic, answer.results, self._reading)
+            if answer.first:
+                ledger.begin(found)
+            else:
+                missed, proven = ledger.answer(found)
+                self._prove(key, proven)
+        waited = ledger.release()
+        self._tell(key, [*missed, *waited])
+        return [*missed, *waited]
+
+    def release(self) -> Sequence[Event]:
+        """What waits for answers that will not come."""
+        found = []
+        for key, ledger in self._ledgers.items():
+            waited = ledger.release()
+            self._tell(key, waited)
+            found += waited
+        return found
+
+    def lost(self, gap: Gap) -> Sequence[Event]:
+        """
+        Messages may be missing here; a replay, or an answer, that reaches back to what was told proves that none is.
+
+        The events that were held back, which stand before the gap.
+        """
         for replay in self._replays.values():
             replay.owed = 0
-        self._watched, self._unproven = None, set()
+        waited = self.release()
         begun = {key for key, replay in self._replays.items() if replay.begun}
-        # A topic that replays nothing, or of which nothing is known yet, could not be proven whole.
         topics = self._reading.topics.values()
-        if all(topic.replays and (topic.key in begun or topic.key == topic.wildcard) for topic in topics):
-            self._watched, self._unproven = gap, begun
+        # A topic that replays nothing, or of which nothing is known yet, could not be proven whole.
+        if all(
+            topic.key in self._ledgers or (topic.replays and (topic.key in begun or topic.key == topic.wildcard))
+            for topic in topics
+        ):
+            self._watches.append(Watch(gap, begun | self._ledgers.keys()))
+        return waited
+
+    def _tell(self, key: bytes, events: Sequence[Event]) -> None:
+        """*events* of *key* are told."""
+        if events:
+            for watch in self._watches:
+                watch.told.add(key)
+
+    def _prove(self, key: bytes, proven: bool) -> None:
+        """*key* has missed nothing since what was told of it last, or, if not *proven*, it may have."""
+        left = []
+        for watch in self._watches:
+            if key not in watch.unproven:
+                left.append(watch)
+            elif proven and key not in watch.told:
+                watch.unproven.discard(key)
+                if watch.unproven:
+                    left.append(watch)
+                else:
+                    watch.gap.repaired = True
+        self._watches = deque(left, maxlen=WATCHED)
 
     def _events(self, update: Update, received_ns: int) -> Sequence[Event]:
         self._reading.received = received_ns / 1e9
@@ -158,12 +257,22 @@ class Decoder:
         if replay is None:
             replay = self._replays[key] = Replay()
         new, replayed, overlaps = replay.take(events, topic.repeats)
-        if replayed and key in self._unproven:
+        if replayed and self._watches:
             # Or nothing was traded before, and nothing since.
-            if overlaps or not (events or replay.ids or replay.former):
-                self._unproven.discard(key)
-                if not self._unproven and self._watched is not None:
-                    self._watched.repaired = True
-            else:
-                self._unproven.clear()
+            self._prove(key, overlaps or not (events or replay.ids or replay.former))
+        if self._watches:
+            self._tell(key, new)
         return new
+
+    def _entered(self, events: Sequence[Event]) -> Sequence[Event]:
+        """*events* without those that an answer told already, or that have to wait for one; with those that no longer have."""
+        told: list[Event] = []
+        for event in events:
+            key = self._ledger_keys.get((event.channel, event.symbol)) or self._ledger_keys.get((event.channel, None))
+            if key is None:
+                told.append(event)
+                continue
+            now = self._ledgers[key].take(event)
+            self._tell(key, now)
+            told += now
+        return told

@@ -33,7 +33,7 @@ try:
 except ImportError:  # no wheel for this interpreter
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["Dialect", "Reading", "dump", "parse", "parse_with_json", "refused"]
+__all__ = ["CatchUp", "Dialect", "Found", "Reading", "dump", "parse", "parse_with_json", "refused"]
 
 
 @attrs.define
@@ -43,6 +43,37 @@ class Reading:
     received: float  #: Unix seconds by our clock
     numbers: Numbers
     topics: Mapping[bytes, Topic]  #: the reading subscription's topics by key
+
+
+@attrs.frozen
+class Found:
+    """
+    What an exchange's answers show of one topic.
+
+    `events` are what there is, oldest first. `whole`: nothing else is there. `latest`: more is there, but all of it is older.
+    `endings`, of topics whose events are states: how things have ended that may have been there; None where nothing ends.
+    """
+
+    events: tuple[Event, ...]
+    whole: bool
+    latest: bool = False
+    endings: tuple[Event, ...] | None = None
+
+
+@attrs.frozen
+class CatchUp:
+    """
+    How to learn what a topic missed while the connection was lost, where the exchange does not replay it but can be asked.
+
+    `queries` are calls that change nothing, none where a topic cannot be asked for; with True as the second argument, those to
+    be said before the topic is stated for the first time, which show what is older than the stream.
+    """
+
+    queries: Callable[[Topic, bool], Sequence[Command]]
+    read: Callable[[Topic, Sequence[Any], Reading], Found]  #: their results, in order; raises as `interpret` does
+    #: For topics whose events are states: what an event is of, and in which state that is, None if it has ended. None for those
+    #: whose events are records, each told once and known by its `id`.
+    state: Callable[[Topic], Callable[[Event], tuple[Any, Any]] | None]
 
 
 @attrs.frozen
@@ -64,6 +95,7 @@ class Dialect:
     aliases: bool = False
     #: Does this echo in a confirmation (`Reply.echoes`) mean that topic? For servers that name ids of other topics too.
     echoed: Callable[[Topic, Any], bool] | None = None
+    catch_up: CatchUp | None = None  #: None: no topic can be asked for what it missed
 
 
 def _refuse_constant(name: str) -> NoReturn:

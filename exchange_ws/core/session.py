@@ -37,6 +37,7 @@ from exchange_ws.core.messages import (
     Topic,
     Update,
 )
+from exchange_ws.core.recovery import Answer, Asked, Inquiries, in_order
 from exchange_ws.core.silence import LOOK_S, Watch
 from exchange_ws.errors import (
     AuthenticationError,
@@ -135,9 +136,13 @@ class Backoff:
 
 
 class Sink(Protocol):
-    """What the session knows of a subscription: that it is one, and not another."""
+    """What the session knows of a subscription: that it is one, and not another, and whether to ask on its behalf."""
 
     def __hash__(self) -> int: ...
+
+    @property
+    def asks(self) -> bool:
+        """Whether answers to what was missed are of use to it."""
 
 
 class Pending:
@@ -177,6 +182,7 @@ class Decisions:
     """What the driver has to do outside its lock, in this order."""
 
     marks: list[tuple[Sink, tuple[Topic, ...], bool]] = attrs.Factory(list)  #: stated (True) or joined late (False)
+    recoveries: list[tuple[tuple[Sink, ...], Asked | Answer]] = attrs.Factory(list)  #: of what was missed
     released: list[tuple[tuple[Sink, ...], bytes]] = attrs.Factory(list)  #: updates that came before their confirmation
     silent: list[tuple[Sink, Topic, float]] = attrs.Factory(list)  #: nothing of this topic came since that moment
     resumed: list[tuple[Sink, Topic]] = attrs.Factory(list)  #: something comes again of a topic that was silent
@@ -227,6 +233,8 @@ class Session:
         self._chance = chance
         self._budget = Budget(limits.requests)
         self._reserve = RESERVE if limits.requests is None else min(RESERVE, limits.requests.count // 2)
+        # Half of it is not for questions about what was missed: a hundred markets must not keep an order waiting for a minute.
+        self._spare = self._reserve if limits.requests is None else max(self._reserve, limits.requests.count // 2)
         self._malformed = Budget(MALFORMED)
         self._serial = 0
         self._decisions = Decisions()
@@ -270,6 +278,10 @@ class Session:
         self._held_up = 0.0  # seconds since the last look in which the reader could not listen
         self._doubted: set[Topic] = set()  # silent, and to be stated again once: the exchange may have forgotten them
         self._login_retried = False  # a refused login was tried once more, and no other has succeeded since
+        # What was missed.
+        self._missed: set[Topic] = set()  # flowed on a link that was lost; to be asked for when they are confirmed again
+        self._questions: deque[Pending] = deque()  # not sent yet
+        self._inquiries = Inquiries()
 
     # Lifecycle -----------------------------------------------------------------------------------------------------------
 
@@ -528,6 +540,8 @@ class Session:
                 due = min(due, quiet_since + self._ping_interval)
             if self._urgent:
                 due = min(due, self._budget.due(now))
+            if self._questions:
+                due = min(due, max(self._pause_until, self._budget.due(now, self._spare)))
             if self.step != "logging in" and (self._sayable() or (self.state == OPEN and self._has_sayable_call())):
                 due = min(due, max(self._pause_until, self._budget.due(now, self._reserve)))
         return due
@@ -535,7 +549,7 @@ class Session:
     @property
     def has_outbox(self) -> bool:
         """Whether `take_outbox` may have something, now or when its budget allows."""
-        return self._speaks and bool(self._urgent or self._dirty or self._calls)
+        return self._speaks and bool(self._urgent or self._dirty or self._questions or self._calls)
 
     def take_outbox(self, now: float) -> list[tuple[int, bytes]]:
         """
@@ -553,6 +567,10 @@ class Session:
         if self.step == "logging in" or now < self._pause_until:
             return said
         said.extend(self._statements(now))
+        while self._questions and self._budget.room(now) > self._spare:
+            pending = self._questions.popleft()
+            if pending.serial in self._inquiries:
+                said.append(self._say(pending, now))
         if self.state == OPEN:
             said.extend(self._sayable_calls(now))
         return said
@@ -561,7 +579,7 @@ class Session:
         """What the driver has to do, handed out once."""
         decisions = self._decisions
         settled = decisions.settled or decisions.marks or decisions.released or decisions.ended or decisions.states
-        if not (settled or decisions.silent or decisions.resumed):
+        if not (settled or decisions.recoveries or decisions.silent or decisions.resumed):
             return None
         self._decisions = Decisions()
         return decisions
@@ -595,6 +613,11 @@ class Session:
         heartbeat, self._ping = self._ping, None
         self._awaited.clear()
         self._tombstones.clear()
+        self._missed |= self._inquiries.missed().union(*(join.topics for join in self._joins if not join.trial))
+        self._missed &= set().union(*(join.topics for join in self._joins))
+        for serial in self._inquiries.clear():
+            self._settle(self._waiting[serial], error=error)  # nobody waits for it
+        self._questions.clear()
         joins = {id(join.pending) for join in self._joins} | {id(pending) for _, pending in self._leaves}
         for pending in list(self._waiting.values()):
             command = pending.command
@@ -728,12 +751,56 @@ class Session:
         for command in self.dialect.changes(stated, wanted):
             if self._budget.room(now) <= self._reserve:
                 return
+            yield from self._look_before(command, now)
             pending = self._new_pending(command, now + self._reply_limit)
             self._said[pending.serial] = command
             self._doubted -= command.states
             self._saying.update({topic.channel for topic in command.states | command.drops})
             yield self._say(pending, now)
         self._dirty -= channels
+
+    def _look_before(self, command: Command, now: float) -> Iterator[tuple[int, bytes]]:
+        """
+        Ask what there is of topics that *command* states for the first time: it is older than what they will bring.
+
+        On the wire just before the statement, so that nothing can happen that is in the answer, and is an update too.
+        """
+        catch_up = self.dialect.catch_up
+        if catch_up is None:
+            return
+        for topic in in_order(command.states - self._stated - self._unsure - self._missed):
+            queries = catch_up.queries(topic, True)
+            if self._budget.room(now) - len(queries) > self._spare:
+                for pending in self._inquire(topic, True, queries, now):
+                    yield self._say(pending, now)
+
+    def _ask(self, topics: set[Topic], now: float) -> None:
+        """*topics* are on the wire again: have it asked what they missed, now that nothing more can be missed."""
+        self._missed -= topics
+        if self.dialect.catch_up is not None:
+            for topic in in_order(topics):
+                self._questions.extend(self._inquire(topic, False, self.dialect.catch_up.queries(topic, False), now))
+
+    def _inquire(self, topic: Topic, first: bool, queries: Iterable[Command], now: float) -> list[Pending]:
+        """The waiters of these questions; none if nobody wants to know."""
+        joins = [join for join in self._joins if topic in join.topics and join.sink.asks]
+        pendings = [self._new_pending(query, now + self._reply_limit) for query in queries] if joins else []
+        if pendings:
+            sinks = tuple({id(join.sink): join.sink for join in joins}.values())
+            self._inquiries.put(topic, first, sinks, [pending.serial for pending in pendings])
+            if not first:
+                self._decisions.recoveries.append((sinks, Asked(topic)))
+        return pendings
+
+    def _learn(self, pending: Pending) -> None:
+        """A question was answered, or will not be."""
+        reply = pending.reply
+        done = self._inquiries.settled(pending.serial, None if pending.error or reply is None else (reply.result,))
+        if done is not None:
+            self._decisions.recoveries.append(done)
+            answer = done[1]
+            if answer.results is None and not answer.first:
+                log.warning("%s: %s: what was missed cannot be asked for: %s", self.name, answer.topic.name, pending.error)
 
     def _let_go(self, channels: set[str], wanted: frozenset[Topic]) -> None:
         """
@@ -879,13 +946,15 @@ class Session:
         self._follow(pending, reply, now)
 
     def _follow(self, pending: Pending, reply: Reply, now: float) -> None:
-        """Go on after the answer to a login or a statement."""
+        """Go on after the answer to a login, a statement or a question of ours."""
         command = pending.command
         assert command is not None
         if command.kind == LOGIN:
             self._logged_in(pending, reply, now)
         elif pending.serial in self._said:
             self._answered(pending, command, reply, now)
+        elif pending.serial in self._inquiries:
+            self._learn(pending)
         elif command.kind == SUBSCRIBE:
             # By a call: the ids are nobody's, and must not be taken for those of the next statement.
             self._rename({alias: () for alias in reply.aliases if alias not in self._aliases})
@@ -1161,6 +1230,8 @@ class Session:
             if not join.needs and join.trial:
                 join.trial = join.held = False
                 self._release()
+        if not self._missed.isdisjoint(known):
+            self._ask(self._missed & known, self._heard_at)
         self._reroute()
 
     def _settle_leaves(self) -> None:
@@ -1246,6 +1317,8 @@ class Session:
         self._settle(pending, error=RequestTimeout(f"{command.method}: {waited}", sent=sent))
         if sent:
             self._bury(pending)
+        if pending.serial in self._inquiries:
+            self._learn(pending)
         if was_heartbeat or command.kind == LOGIN:
             what = "no pong" if was_heartbeat else "no answer to the login"
             self.doom = ConnectionLost(f"{self.name}: {what} within {now - (pending.sent_at or now):.1f} s", sent=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import queue
@@ -17,6 +18,7 @@ from exchange_ws.clock import Clock, Deadline, checked_timeout
 from exchange_ws.core.decoding import UNREADABLE, Decoder
 from exchange_ws.core.dialect import Dialect, parse
 from exchange_ws.core.messages import Topic
+from exchange_ws.core.recovery import Answer, Asked
 from exchange_ws.errors import (
     ConnectionClosed,
     ConsumerTooSlow,
@@ -43,6 +45,7 @@ DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK = "drop_oldest", "drop_newest", "
 OVERFLOWS = (DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK)
 
 GAPS_KEPT = 10_000  # of one subscription, the newest: a consumer that has stopped must not cost memory for ever
+GAPS_MET = 64  # one after the other without an event between that could carry them; raw ones never can
 WARN_EVERY_S = 60.0  # one line of log for an overflow that goes on, not one a message
 LAG_EVERY = 64  # messages for each sample of the lag
 JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is closed
@@ -60,6 +63,21 @@ class Stated:
     def __init__(self, topics: tuple[Topic, ...], names: Names | None) -> None:
         self.topics = topics
         self.names = names
+
+
+class Recovery:
+    """In the buffer: here a question was asked about what was missed, or its answer came."""
+
+    __slots__ = ("received_ns", "what")
+
+    def __init__(self, what: Asked | Answer, received_ns: int) -> None:
+        self.what = what
+        self.received_ns = received_ns
+
+    @property
+    def telling(self) -> bool:
+        """Whether there may be events in it, or behind it."""
+        return isinstance(self.what, Answer) and not self.what.first
 
 
 class Slot:
@@ -147,9 +165,11 @@ class Subscription:
         self._consuming = threading.Lock()
         self._decoder = Decoder(dialect, topics, numbers)
         self._decoded: deque[Any] = deque()
-        self._head: deque[Gap | Stated] = deque()  # markers that an overflow pushed out of the buffer: they stand before it
+        # Markers that an overflow pushed out of the buffer: they stand before it.
+        self._head: deque[Gap | Stated | Recovery] = deque()
         self._markers = 0  # in the buffer: its limit is one of messages
-        self._gap: Gap | None = None  # for the next event to carry
+        self._answers = 0  # in the buffer or the head, of those that may have events
+        self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
         self._taken = 0
         self._malformed = 0
         self._unreadable_told = False
@@ -426,6 +446,21 @@ class Subscription:
             with self._consuming:
                 self._mark(Stated(topics, self._names if self._aliased else None), received_ns)
 
+    @property
+    def asks(self) -> bool:
+        """Whether answers to what was missed are of use here: of the vendor's JSON none can be made."""
+        return not self._raw
+
+    def recovers(self, what: Asked | Answer, received_ns: int) -> None:
+        """At this point of the stream a question was asked about what was missed, or its answer came."""
+        marker = Recovery(what, received_ns)
+        with self._guard:
+            if not self._ended:
+                with self._consuming:
+                    self._answers += marker.telling
+                    self._mark(marker, received_ns)
+                self._announce()
+
     def joined_late(self, received_ns: int) -> None:
         """The snapshot with which the stream began went to others, and the exchange does not repeat it."""
         with self._guard:
@@ -498,8 +533,9 @@ class Subscription:
         """Only these topics are left."""
         with self._guard:
             self._topics = tuple(topics)
-        with self._consuming:
-            self._decoder.keep(topics)
+            with self._consuming:
+                self._complete(self._decoder.keep(topics))
+            self._announce()
 
     @property
     def wanted(self) -> tuple[Topic, ...]:
@@ -540,7 +576,7 @@ class Subscription:
 
     def _readable(self) -> bool:
         """Requires `_guard`. Whether something waits that a consumer gets, or the end does: markers are ours."""
-        waits = len(self._buffer) > self._markers or bool(self._decoded)
+        waits = len(self._buffer) > self._markers or bool(self._decoded or self._answers)
         return waits or self._ended or (self._wants_gaps and bool(self._buffer or self._head))
 
     def _end(self, error: ExchangeError | None) -> None:
@@ -591,7 +627,7 @@ class Subscription:
             with self._consuming:
                 self._mark(gap, now_ns)
 
-    def _mark(self, marker: Gap | Stated, now_ns: int) -> None:
+    def _mark(self, marker: Gap | Stated | Recovery, now_ns: int) -> None:
         """Requires `_guard` and `_consuming`. This stands after all that has come, and before all that will."""
         self._slots.clear()  # LATEST: else what comes next could take a place before it
         self._markers += 1
@@ -735,7 +771,14 @@ class Subscription:
                 if self._head:
                     self._meet(self._head.popleft())
                     continue
-                received_ns, payload = self._buffer.popleft()  # IndexError: there is none
+                try:
+                    received_ns, payload = self._buffer.popleft()
+                except IndexError:
+                    if self._ended:  # what waits for an answer has waited for long enough
+                        self._complete(self._decoder.release())
+                        if decoded:
+                            continue
+                    raise
                 if not isinstance(payload, bytes):
                     if isinstance(payload, Slot):
                         self._unwrap(payload)
@@ -754,7 +797,8 @@ class Subscription:
                     continue
                 if events:
                     self._complete(events)
-                    decoded.extend(events)
+                    if not self._taken % LAG_EVERY and events[-1].time is not None:
+                        self._lags.append(events[-1].received - events[-1].time)
         if self._blocked and len(self._buffer) <= self._limit // 2:
             with self._guard:
                 self._ready.notify_all()
@@ -773,11 +817,10 @@ class Subscription:
             return quiet
 
     def _complete(self, events: Sequence[Any]) -> None:
-        """Requires `_consuming`. Give *events* what they have to carry, and sample their lag."""
-        if self._gap is not None:
-            events[0].gap, self._gap = self._gap, None
-        if not self._taken % LAG_EVERY and events[-1].time is not None:
-            self._lags.append(events[-1].received - events[-1].time)
+        """Requires `_consuming`. *events* are the next ones; the first carries what is missing before it."""
+        if events and self._met:
+            events[0].gap, self._met = functools.reduce(_both, self._met), []
+        self._decoded.extend(events)
 
     def _skip(self, error: Exception) -> None:
         """Requires `_consuming`. A message could not be read."""
@@ -795,18 +838,37 @@ class Subscription:
         if slot.gap is not None:
             self._meet(slot.gap)
 
-    def _meet(self, marker: Gap | Stated) -> None:
+    def _meet(self, marker: Gap | Stated | Recovery) -> None:
         """Requires `_consuming`. Something other than a message stands here."""
         if isinstance(marker, Stated):
             if marker.names is not None:
                 self._decoder.name(marker.names)
             self._decoder.stated(marker.topics)
             return
+        if isinstance(marker, Recovery):
+            self._answers -= marker.telling
+            self._recover(marker)
+            return
         if marker.reason == "reconnect":
-            self._decoder.lost(marker)
+            self._complete(self._decoder.lost(marker))
         if self._wants_gaps:
             self._decoded.append(marker)
-        self._gap = marker if self._gap is None else _both(self._gap, marker)
+        self._met.append(marker)
+        if len(self._met) > GAPS_MET:
+            self._met[:2] = [_both(*self._met[:2])]
+
+    def _recover(self, marker: Recovery) -> None:
+        """Requires `_consuming`."""
+        what = marker.what
+        if isinstance(what, Asked):
+            self._decoder.asked(what)
+            return
+        try:
+            events = self._decoder.answered(what, marker.received_ns)
+        except UNREADABLE as error:
+            self._skip(error)
+            events = self._decoder.answered(attrs.evolve(what, results=None), marker.received_ns)
+        self._complete(events)
 
     def _park(self, timeout: float | None) -> bool:
         """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""

@@ -303,6 +303,31 @@ def test_each_gap_for_itself():
     assert (False, True) == (first.repaired, second.repaired)
 
 
+def test_gaps_without_anything_between():
+    """Where nothing was told between two losses, a replay that reaches back to before both proves it for both."""
+    reader = begun("replay A", "replay B")
+    first = reader.lost()
+    reader.stated()
+    reader.read(3, 4)
+    second = reader.lost()
+    reader.stated()
+    reader.read(3, 4, 5)
+    before = [first.repaired, second.repaired]
+    reader.read(2, 3, name="replay B")
+    assert ([False, False], True, True) == (before, first.repaired, second.repaired)
+
+
+def test_gaps_with_something_between():
+    """What was told between them proves nothing of the first: a replay may reach back to it only."""
+    reader = begun("replay A")
+    first = reader.lost()
+    found = reader.read(7, 8)  # a replay before its reply that reaches back to nothing
+    second = reader.lost()
+    reader.stated()
+    reader.read(8, 9)
+    assert (live(7, 8), False, True) == (found, first.repaired, second.repaired)
+
+
 def test_not_repaired_where_nothing_replays():
     """A topic beside that replays nothing may have missed something, whatever the others prove."""
     reader = begun("replay A", "tape B")
