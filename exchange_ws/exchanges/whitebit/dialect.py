@@ -8,12 +8,14 @@ clients, or unknown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Callable
 
-from exchange_ws.core.dialect import Dialect, Reading, dump, parse
+import attrs
+
+from exchange_ws.core.dialect import CatchUp, Dialect, Found, Reading, dump, parse
 from exchange_ws.core.messages import (
     PING,
     REJECTED,
@@ -70,7 +72,10 @@ __all__ = [
     "fits",
     "interpret",
     "is_private",
+    "queries",
+    "read",
     "route",
+    "state",
     "topics",
 ]
 
@@ -153,7 +158,34 @@ ORDER_TYPES = {
 }
 SIDES = {1: "sell", 2: "buy"}
 ROLES = {1: "maker", 2: "taker"}
+#: What an order's status is at its end [Private WebSocket, order statuses].
+ENDED = ("FILLED", "CANCELED")
 ORDER_FILTERS = (0, 1, 2)
+RECORDS_LIMIT = 100  # the most that a query of orders or deals gives [Orders pending, Orders executed, Deals]
+#: Types of executed orders to ask for, by the filter of their channel. That it means these is inferred from its description,
+#: "limit and market", "limit", "market"; what was not meant would only be told in addition.
+EXECUTED_TYPES = {0: tuple(ORDER_TYPES), 1: (1, 3, 7, 9), 2: (2, 202, 203, 4, 8, 10)}
+#: Fields of a deal's record, in the order of an update's row [Deals].
+DEAL_FIELDS = (
+    "id",
+    "time",
+    "market",
+    "order_id",
+    "price",
+    "amount",
+    "fee",
+    "client_order_id",
+    "side",
+    "role",
+    "fee_asset",
+)
+#: A margin balance's names in updates, and in answers [Balance margin].
+MARGIN_NAMES = {
+    "B": "balance",
+    "b": "borrow",
+    "av": "available_without_borrow",
+    "ab": "available_with_borrow",
+}
 BOOK_LIMITS = (1, 5, 10, 20, 30, 50, 100)
 BOOK_INTERVALS = ("0", "0.00000001", "0.0000001", "0.000001", "0.00001", "0.0001", "0.001", "0.01", "0.1")
 
@@ -824,6 +856,125 @@ _READERS: dict[str, Callable[[Update, Reading], list[Event]]] = {
     "positionsAccountMargin": _margin_call,
 }
 
+
+def queries(topic: Topic, first: bool) -> tuple[Command, ...]:
+    """
+    The queries that show what a topic missed; *first*, those that show what is older than it [Private WebSocket].
+
+    Of orders and deals there is one for each market only. Positions and borrows have none, and come whole by themselves.
+    """
+    label, market = topic.label, topic.symbol
+    if label in ("balanceSpot", "balanceMargin"):
+        return (_query(label, *topic.args),)
+    if market is None or label not in _ANSWERS:
+        return ()
+    chosen = topic.args[1] if label == "ordersExecuted" else 0
+    executed = _query("ordersExecuted", {"market": market, "order_types": list(EXECUTED_TYPES[chosen])}, 0, RECORDS_LIMIT)
+    if label == "ordersExecuted":
+        return (executed,)
+    page = _query(label, market, 0, RECORDS_LIMIT)
+    # How orders have ended that are no longer pending, is among the executed ones, unless nothing of them was filled.
+    return (page,) if first or label == "deals" else (page, executed)
+
+
+def _query(label: str, *params: Any) -> Command:
+    return Command(f"{label}_request", params, replay=True)
+
+
+def read(topic: Topic, results: Sequence[Any], reading: Reading) -> Found:
+    """What the answers to `queries` show; raises as `interpret` does."""
+    try:
+        return _ANSWERS[topic.label](topic, results, reading)
+    except (ArithmeticError, AttributeError) as error:
+        raise ValueError(f"{topic.label}: {error}") from error
+
+
+def _balances_found(topic: Topic, results: Sequence[Any], reading: Reading) -> Found:
+    """``{asset: figures}``; balanceMargin has long names here, and short ones in updates [Balance spot, Balance margin]."""
+    (found,) = results
+    if topic.label == "balanceMargin":
+        params: Any = [
+            {"a": asset, **{short: figures[name] for short, name in MARGIN_NAMES.items()}} for asset, figures in found.items()
+        ]
+        events = _margin_balances(Update((), topic.label, params), reading)
+    else:
+        events = _spot_balances(Update((), topic.label, [found]), reading)
+    return Found(tuple(events), whole=True)
+
+
+def _fills_found(topic: Topic, results: Sequence[Any], reading: Reading) -> Found:
+    """``{"offset", "limit", "records": [deal, ...]}``, as objects here, and rows in updates [Deals]."""
+    records = results[0]["records"]
+    events = [
+        attrs.evolve(fill, raw=record)
+        for record in sorted(records, key=_trade_id)
+        for fill in _fill(Update((), "deals", [record.get(name) for name in DEAL_FIELDS]), reading)
+    ]
+    # Which records a page has is not documented: the newest, if these come first.
+    descending = all(former["id"] > later["id"] for former, later in zip(records, records[1:]))
+    return Found(tuple(events), whole=len(records) < RECORDS_LIMIT, latest=descending)
+
+
+def _executed_found(topic: Topic, results: Sequence[Any], reading: Reading) -> Found:
+    """``{"offset", "limit", "records": [order, ...]}`` [Orders executed]."""
+    records = results[0]["records"]
+    # The newest are those that ended last. By their ids, an old order that ended lately could be beyond the page, and it is not
+    # documented what the order is: so it has to be seen that it is not that of the ids.
+    ended = [record["ftime"] for record in records]
+    descending = all(former >= later for former, later in zip(ended, ended[1:]))
+    by_id = all(former["id"] > later["id"] for former, later in zip(records, records[1:]))
+    events = _orders_found(topic.label, sorted(records, key=itemgetter("ftime", "id")), reading)
+    return Found(tuple(events), whole=len(records) < RECORDS_LIMIT, latest=descending and not by_id)
+
+
+def _pending_found(topic: Topic, results: Sequence[Any], reading: Reading) -> Found:
+    """``{"offset", "limit", "total", "records": [order, ...]}`` [Orders pending], and perhaps those that were executed."""
+    page, *others = results
+    records = page["records"]
+    events = _orders_found(topic.label, sorted(records, key=itemgetter("mtime", "id")), reading)
+    ended = [record for other in others for record in other["records"]]
+    endings = _orders_found(topic.label, sorted(ended, key=itemgetter("ftime", "id")), reading)
+    return Found(tuple(events), whole=page["total"] <= len(records), endings=tuple(endings))
+
+
+def _orders_found(label: str, records: Sequence[Any], reading: Reading) -> list[Event]:
+    """Orders as the channel *label* tells them; `raw` is the record, since no event was sent."""
+    params: Callable[[Any], Any] = (lambda record: [None, record]) if label == "ordersPending" else (lambda record: [record])
+    return [
+        attrs.evolve(event, raw=record, time=_time(record.get("mtime", record.get("ftime"))))
+        for record in records
+        for event in _order(Update((), label, params(record)), reading)
+    ]
+
+
+def state(topic: Topic) -> Callable[[Event], tuple[Any, Any]] | None:
+    """Balances and pending orders are states; deals and executed orders are told once each."""
+    return _STATES.get(topic.label)
+
+
+def _balance_state(event: Any) -> tuple[Any, Any]:
+    # All that the vendor tells, since a margin balance has figures without a field of ours.
+    return event.asset, event.raw
+
+
+def _order_state(event: Any) -> tuple[Any, Any]:
+    over = event.status in ENDED
+    return event.id, None if over else (event.price, event.size, event.filled, event.status)
+
+
+_ANSWERS: dict[str, Callable[[Topic, Sequence[Any], Reading], Found]] = {
+    "balanceSpot": _balances_found,
+    "balanceMargin": _balances_found,
+    "ordersPending": _pending_found,
+    "ordersExecuted": _executed_found,
+    "deals": _fills_found,
+}
+_STATES: dict[str, Callable[[Event], tuple[Any, Any]]] = {
+    "balanceSpot": _balance_state,
+    "balanceMargin": _balance_state,
+    "ordersPending": _order_state,
+}
+
 WHITEBIT = Dialect(
     name=NAME,
     route=route,
@@ -834,4 +985,5 @@ WHITEBIT = Dialect(
     limits=LIMITS,
     heartbeat=HEARTBEAT,
     interpret=interpret,
+    catch_up=CatchUp(queries, read, state),
 )
