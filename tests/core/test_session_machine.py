@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from typing import Any
 
+import attrs
 import pytest
 from core_languages import DELTA, IDS, LOGIN_COMMAND, SWAP, topics, update, wire
 from hypothesis import HealthCheck, settings
@@ -27,14 +28,25 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from exchange_ws.core.dialect import Dialect
+from exchange_ws.core.dialect import CatchUp, Dialect, Found
 from exchange_ws.core.messages import PING, Command, Limits, Pace
 from exchange_ws.core.session import CLOSED, OPCODE_PING, OPEN, Backoff, Pending, Session
 from exchange_ws.errors import AuthenticationError, ConnectFailed, ConnectionLost, RequestTimeout, SubscriptionRejected
+from exchange_ws.core.recovery import Asked
+from exchange_ws.core.session import CLOSED, OPEN, Backoff, Pending, Session
+from exchange_ws.errors import ConnectionLost, SubscriptionRejected
 
 PACE = Pace(12, 20.0, "made up")
 REPLY_LIMIT_S = 10.0
-SINKS = ("one", "two", "three")
+
+
+class Sink(str):
+    """A subscription's place, by its name; what was missed is asked for on its behalf."""
+
+    asks = True
+
+
+SINKS = (Sink("one"), Sink("two"), Sink("three"))
 REFUSED = 7  #: the exchange's code for a bad symbol
 
 NAMES = {
@@ -42,6 +54,16 @@ NAMES = {
     "delta": ["tick A", "tick B", "tick X", "tick *", "book B", "feed A"],
     "ids": ["price A", "price B", "price X", "price C"],
 }
+
+#: The first language; what prices missed can be asked for.
+ASKED = attrs.evolve(
+    SWAP,
+    catch_up=CatchUp(
+        queries=lambda one, first: (Command("query", one.args, replay=True),) if one.label == "price" else (),
+        read=lambda one, results, reading: Found((), whole=True),
+        state=lambda one: None,
+    ),
+)
 
 COMMANDS = [Command("query", replay=True), Command("order"), Command("ping", kind=PING, replay=True), Command("tell")]
 #: One for a language in which replies tell the channel at most; nothing else of that is said while it is under way.
@@ -172,6 +194,15 @@ class Conversation(RuleBasedStateMachine):
             self.go_on(0.0)
             self.exchange.obey()
             self.deliver_all()
+        self.dial_at = math.inf  # finite: there is no link
+        self.pendings: list[Pending] = []
+        self.settled: Counter[int] = Counter()  # by serial
+        self.innocent: list[Pending] = []  # of wishes for good topics only, while what is good does not change
+        self.guilty: set[str] = set()  # sinks that ever wished for a bad one
+        self.said_at: list[float] = []
+        self.asked: Counter[tuple[str, str]] = Counter()  # questions without an answer, by sink and topic
+        self.in_flight: dict[str, tuple[int, float]] = {}  # what was said last of a channel, and when, until it is answered
+        self.session.dialled(0.0, None)
 
     # The driver ------------------------------------------------------------------------------------------------------------
 
@@ -190,6 +221,7 @@ class Conversation(RuleBasedStateMachine):
                 assert body["id"] not in self.settled, "said after its caller was told what became of it"
                 self.said.add(body["id"])
             if self.dialect is SWAP and body["method"].endswith("subscribe"):
+            if self.dialect.name == "swap" and body["method"].endswith("subscribe"):
                 channel = body["method"].rpartition("_")[0]
                 _, before = self.in_flight.get(channel, (0, -math.inf))
                 assert before + REPLY_LIMIT_S <= self.now, "two statements of one channel cross"
@@ -210,6 +242,12 @@ class Conversation(RuleBasedStateMachine):
             for sinks, message in decided.released:
                 [name] = [name for name in self.exchange.ids if self.exchange.news(name) == message]
                 assert set(sinks) <= self.who_wants(name)
+            for sinks, what in decided.recoveries:
+                if isinstance(what, Asked):
+                    self.asked.update((sink, what.topic.name) for sink in sinks)
+                elif not what.first:
+                    self.asked.subtract((sink, what.topic.name) for sink in sinks)
+            assert set(self.asked.values()) <= {0, 1}, "a second question before the answer, or an answer to none"
             for sink, error in decided.ended:
                 if isinstance(error, SubscriptionRejected) and error.code == REFUSED:
                     assert sink in self.guilty, f"sink {sink} ended for another one's fault"
@@ -235,6 +273,7 @@ class Conversation(RuleBasedStateMachine):
         self.dial_at = math.inf if due is None else due
         self.exchange = Exchange(self.dialect.name, self.exchange.bad)
         self.in_flight.clear()
+        self.asked.clear()
         self.carry_out()
 
     def dial(self) -> None:
@@ -336,6 +375,7 @@ class Conversation(RuleBasedStateMachine):
         self.exchange.obey(take=take)
 
     @precondition(lambda self: self.exchange.inbox and (self.dialect is SWAP or self.exchange.inbox[0].get("op") == "login"))
+    @precondition(lambda self: self.exchange.inbox and self.dialect.name == "swap")
     @rule()
     def obey_in_silence(self):
         """Not in the languages without ids, where a reply that never comes shifts all others; a login's costs the link."""
@@ -377,6 +417,11 @@ class Conversation(RuleBasedStateMachine):
         self.hear(reply)
         if twice and self.dialect is SWAP and self.dial_at == math.inf:
             self.hear(reply)
+    @rule(data=st.data())
+    def deliver(self, data):
+        """In any order where replies carry ids, else in theirs."""
+        last = len(self.exchange.replies) - 1 if self.dialect.name == "swap" else 0
+        self.hear(self.exchange.replies.pop(data.draw(st.integers(0, last))))
 
     @precondition(lambda self: self.exchange.on)
     @rule()
@@ -441,6 +486,7 @@ class Conversation(RuleBasedStateMachine):
             elif self.dial_at == math.inf:
                 self.now = min(due, end)
         self.settled_at_most_once()
+        assert self.session.state == CLOSED or not any(self.asked.values()), "a question without an end"
         assert [] == [pending.command for pending in self.pendings if pending.serial not in self.settled]
         codes = [getattr(pending.error, "code", None) for pending in self.innocent]
         assert REFUSED not in codes, "a good wish was refused for another one's fault"
@@ -465,6 +511,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("dialect", [SWAP, DELTA, IDS], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", [ASKED, DELTA], ids=lambda dialect: dialect.name)
 def test_conversations(dialect):
     """In whatever order things happen, what is said above holds."""
     machine = type("Conversation", (Conversation,), {"dialect": dialect})
