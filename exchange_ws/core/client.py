@@ -301,6 +301,7 @@ class Client:
             connection = self._first(next(iter(self._endpoints)))
         self._tell_state()
         connection.wait_open(deadline)
+        self._tell_state()  # by ourselves: the reader, who woke us, may come to it only after our caller has closed
         return self
 
     def close(self, timeout: float | None = None) -> None:

@@ -496,6 +496,20 @@ def test_close_in_a_callback(ws, states):
     assert (called.empty(), trades.error) == (True, None)
 
 
+def test_connect_tells_that_it_is_open(box, states, monkeypatch):
+    """The state "open" is told before `connect` returns, however late the reader is to tell it."""
+    tell = Client._tell_state
+
+    def tell_unless_reader(self):
+        if threading.current_thread() is threading.main_thread():
+            tell(self)
+
+    monkeypatch.setattr(Client, "_tell_state", tell_unless_reader)
+    with box.client(on_state=states):
+        pass
+    assert ["connecting", "open", "closed"] == states.told
+
+
 def test_close_in_on_state(box, make):
     """`on_state` may close the client."""
     told: queue.SimpleQueue[str] = queue.SimpleQueue()
