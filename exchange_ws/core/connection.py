@@ -172,7 +172,7 @@ class Connection:
     def want(self, sink: Subscription, topics: frozenset[Topic], deadline: Deadline) -> Pending:
         """Deliver *topics* to *sink*; `push` lets them be stated."""
         with self._lock:
-            return self._used(self._session.want(sink, topics, self._clock.now(), deadline.at))
+            return self._used(self._session.want(sink, topics, self._clock.now(), deadline.at, asks=sink.asks))
 
     def unwant(self, sink: Subscription, topics: frozenset[Topic], deadline: Deadline) -> Pending:
         """Deliver *topics* to *sink* no more; `push` lets it be said."""

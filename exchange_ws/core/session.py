@@ -136,13 +136,9 @@ class Backoff:
 
 
 class Sink(Protocol):
-    """What the session knows of a subscription: that it is one, and not another, and whether to ask on its behalf."""
+    """What the session knows of a subscription: that it is one, and not another."""
 
     def __hash__(self) -> int: ...
-
-    @property
-    def asks(self) -> bool:
-        """Whether answers to what was missed are of use to it."""
 
 
 class Pending:
@@ -166,14 +162,15 @@ class Pending:
 class Join:
     """One sink's wish for some topics: `needs` are those not confirmed yet, `held` keeps it off the wire for now."""
 
-    __slots__ = ("held", "needs", "pending", "sink", "topics", "trial")
+    __slots__ = ("asks", "held", "needs", "pending", "sink", "topics", "trial")
 
-    def __init__(self, sink: Sink, topics: frozenset[Topic], pending: Pending) -> None:
+    def __init__(self, sink: Sink, topics: frozenset[Topic], pending: Pending, asks: bool) -> None:
         self.sink = sink
         self.topics = topics
         self.needs = set(topics)
         self.pending = pending
         self.held = False
+        self.asks = asks  # answers to what was missed are of use to it
         self.trial = True  # not confirmed since it was made: the first to be suspected of a refusal
 
 
@@ -420,13 +417,13 @@ class Session:
         """Topics that *sink* wants here."""
         return frozenset().union(*(join.topics for join in self._joins if join.sink is sink))
 
-    def want(self, sink: Sink, topics: frozenset[Topic], now: float, deadline: float) -> Pending:
-        """Deliver *topics* to *sink*; the pending is settled when all of them are confirmed."""
+    def want(self, sink: Sink, topics: frozenset[Topic], now: float, deadline: float, *, asks: bool = True) -> Pending:
+        """Deliver *topics* to *sink*; the pending is settled when all of them are confirmed. *asks*: what they miss, too."""
         pending = self._new_pending(None, deadline)
         if self.state == CLOSED:
             self._settle(pending, error=self._why_closed())
             return pending
-        join = Join(sink, topics, pending)
+        join = Join(sink, topics, pending, asks)
         self._joins.append(join)
         late = []
         dropping = {topic for command in self._said.values() for topic in command.drops}
@@ -666,6 +663,7 @@ class Session:
             queue.clear()
         self._decisions.ended.extend((sink, error) for sink in {id(join.sink): join.sink for join in self._joins}.values())
         self._joins.clear()
+        self._missed.clear()
         self._reroute()  # or who has ended is kept here, with all in its buffer, for as long as the client lives
 
     def _why_closed(self) -> ExchangeError:
@@ -783,7 +781,7 @@ class Session:
 
     def _inquire(self, topic: Topic, first: bool, queries: Iterable[Command], now: float) -> list[Pending]:
         """The waiters of these questions; none if nobody wants to know."""
-        joins = [join for join in self._joins if topic in join.topics and join.sink.asks]
+        joins = [join for join in self._joins if topic in join.topics and join.asks]
         pendings = [self._new_pending(query, now + self._reply_limit) for query in queries] if joins else []
         if pendings:
             sinks = tuple({id(join.sink): join.sink for join in joins}.values())

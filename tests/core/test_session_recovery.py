@@ -50,7 +50,7 @@ class Talk:
         self.ids: dict[str, int] = {}  # of what was said last, by its words
 
     def want(self, sink: Sink, *names: str, now: float = 0.0) -> Any:
-        return self.session.want(sink, topics(*names), now, 1000.0)
+        return self.session.want(sink, topics(*names), now, 1000.0, asks=sink.asks)
 
     def said(self, now: float) -> list[str]:
         """What is said at *now*, in short: ``"log_subscribe A B"``."""
