@@ -8,6 +8,7 @@ import math
 import os
 import ssl as tls
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -149,14 +150,15 @@ class Endpoint:
     One address of an exchange, the language spoken there, and the login that it asks for.
 
     `login` makes the command that logs in, anew for each connection; `explain` may say more about why that was refused, before
-    anybody is told. The connection's reader calls both, with no lock held: they may do REST, or ask another endpoint.
+    anybody is told. The connection's reader calls both with the client first, and with no lock held: they may do REST, or ask
+    another endpoint. They are functions of the client's class and not its bound methods: an endpoint holds no client.
     """
 
     name: str
     url: str
     dialect: Dialect
-    login: Callable[[], Command | None] | None = None
-    explain: Callable[[AuthenticationError], AuthenticationError] | None = None
+    login: Callable[[Any], Command | None] | None = None
+    explain: Callable[[Any, AuthenticationError], AuthenticationError] | None = None
 
 
 def _without_jitter(pace: Pace | None) -> Pace | None:
@@ -262,6 +264,7 @@ class Client:
                 raise UsageError(f"ping_interval={interval!r}: takes less than {limit:.0f} s, when {self.name} hangs up")
         self._pid = os.getpid()
         self._timer = Timer(self._clock)
+        self._sweep = Sweep(self)
         self._limits = {
             name: _kept(endpoint.dialect.limits) if self._options.rate_limit else Limits()
             for name, endpoint in self._endpoints.items()
@@ -718,28 +721,23 @@ class Client:
             backoff=backoff,
         )
         link = Link(where.url, options.timeout, {}, options.proxy, options.ssl, options.max_message_size)
+        reach = Reach(self, where)
         connection = Connection(
             session,
             link,
             clock=self._clock,
             timer=self._timer,
             may_dial=functools.partial(self._dials[endpoint].take, logs_in=where.login is not None),
-            login=None if where.login is None else functools.partial(self._log_in, where),
-            explain=where.explain,
-            on_state=self._tell_state,
+            login=None if where.login is None else reach.login,
+            explain=reach.explain,
+            on_state=reach.tell_state,
         )
         pool.append(connection)
         self._told(self._state())  # now, or it may be open before anybody hears that it was connecting
         connection.start()
         if len(pool) > 1:
-            self._timer.schedule(self, self._clock.now() + LINGER_S)
+            self._timer.schedule(self._sweep, self._clock.now() + LINGER_S)
         return connection
-
-    def _log_in(self, endpoint: Endpoint) -> Command | None:
-        """The login for one connection; on its reader's thread."""
-        assert endpoint.login is not None
-        self._dials[endpoint.name].log_in()
-        return endpoint.login()
 
     def _first(self, endpoint: str) -> Connection:
         """Requires `_lock`."""
@@ -838,6 +836,43 @@ class Client:
         if self._listener is not None and state != self._told_state:
             self._told_state = state
             self._listener.tell(state)
+
+
+class Sweep:
+    """What the timer ticks for a client, and does not keep it alive by."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = weakref.ref(client)
+
+    def tick(self) -> float:
+        client = self._client()
+        return math.inf if client is None else client.tick()
+
+
+class Reach:
+    """How a connection's threads reach its client: as long as that is there, and without keeping it there."""
+
+    def __init__(self, client: Client, endpoint: Endpoint) -> None:
+        self._client = weakref.ref(client)
+        self._endpoint = endpoint
+
+    def login(self) -> Command | None:
+        client, login = self._client(), self._endpoint.login
+        if client is None:
+            raise ConnectionClosed(f"{self._endpoint.name}: nobody has the client any more")
+        if login is None:
+            return None
+        client._dials[self._endpoint.name].log_in()
+        return login(client)
+
+    def explain(self, error: AuthenticationError) -> AuthenticationError:
+        client, explain = self._client(), self._endpoint.explain
+        return error if client is None or explain is None else explain(client, error)
+
+    def tell_state(self) -> None:
+        client = self._client()
+        if client is not None:
+            client._tell_state()
 
 
 def _totals(subscription: Subscription) -> dict[str, int]:

@@ -6,8 +6,9 @@ import copy
 import logging
 import math
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -66,6 +67,10 @@ class Connection:
     outbox, one at a time.
 
     Lock order: the client's, `_lock`, then one leaf (a subscription's, the timer's, the transport's).
+
+    A thread that waits holds neither the client nor a subscription, or these would live as long as it does: the session's sinks
+    are weak references to subscriptions (the same object for the same one), and what belongs to the client is given to this as
+    functions that hold it weakly.
     """
 
     def __init__(
@@ -162,7 +167,7 @@ class Connection:
     def wanted(self, sink: Subscription) -> frozenset[Topic]:
         """Topics that *sink* wants here."""
         with self._lock:
-            return self._session.wanted(sink)
+            return self._session.wanted(weakref.ref(sink))
 
     def submit(self, command: Command, deadline: Deadline) -> Pending:
         """Register *command*; `push` lets it leave."""
@@ -172,12 +177,13 @@ class Connection:
     def want(self, sink: Subscription, topics: frozenset[Topic], deadline: Deadline) -> Pending:
         """Deliver *topics* to *sink*; `push` lets them be stated."""
         with self._lock:
-            return self._used(self._session.want(sink, topics, self._clock.now(), deadline.at, asks=sink.asks))
+            reference = weakref.ref(sink)
+            return self._used(self._session.want(reference, topics, self._clock.now(), deadline.at, asks=sink.asks))
 
     def unwant(self, sink: Subscription, topics: frozenset[Topic], deadline: Deadline) -> Pending:
         """Deliver *topics* to *sink* no more; `push` lets it be said."""
         with self._lock:
-            return self._used(self._session.unwant(sink, topics, self._clock.now(), deadline.at))
+            return self._used(self._session.unwant(weakref.ref(sink), topics, self._clock.now(), deadline.at))
 
     def _used(self, pending: Pending) -> Pending:
         """Requires `_lock`. Makes *pending* one that can be waited for."""
@@ -443,7 +449,7 @@ class Connection:
         with self._lock:
             was_open = self._session.state == OPEN
             sinks: list[Any] = self._session.sinks()
-        for sink in sinks:
+        for sink in _there(sinks):
             sink.lost(self, self._heard_ns)
         with self._lock:
             due: float | None
@@ -543,8 +549,9 @@ class Connection:
             self._put(sinks or (), run, received_ns)
 
     def _put(self, sinks: tuple[Any, ...], messages: list[bytes], received_ns: int) -> None:
-        for sink in sinks:
-            waited = sink.put(self, messages, received_ns)
+        for reference in sinks:  # not through `_there`: a generator costs more than all the rest of this
+            sink = reference()
+            waited = 0.0 if sink is None else sink.put(self, messages, received_ns)
             if waited:
                 with self._lock:
                     self._session.excuse(waited)
@@ -615,26 +622,25 @@ class Connection:
                     pending.ready.notify_all()
             else:  # our own, a heartbeat perhaps: the time of the next one depends on it
                 self._timer.schedule(self, self._clock.now())
-        sink: Any
-        for sink, topics, stated in decisions.marks:
+        for sink, topics, stated in _addressed(decisions.marks):
             if stated:
                 sink.stated(self, topics, received_ns)
             else:
                 sink.joined_late(received_ns)
-        for sink, topic in decisions.resumed:
+        for sink, topic in _addressed(decisions.resumed):
             sink.resumed(self, topic, received_ns)
-        for sink, topic, since in decisions.silent:
+        for sink, topic, since in _addressed(decisions.silent):
             sink.silent(self, topic, received_ns - int(1e9 * (self._clock.now() - since)))
         for sinks, what in decisions.recoveries:
-            for sink in sinks:
+            for sink in _there(sinks):
                 sink.recovers(what, received_ns)
         for sinks, message in decisions.released:
             self._put(sinks, [message], received_ns)
-        for sink in restored:
+        for sink in _there(restored):
             sink.restored(self, received_ns)
         if OPEN in decisions.states:
             log.info("%s: open", self.name)
-        for sink, error in decisions.ended:
+        for sink, error in _addressed(decisions.ended):
             sink.end(error)
         if decisions.states:
             self._on_state()
@@ -646,6 +652,22 @@ def _asked_wait(error: ExchangeError) -> float:
     if told is None and isinstance(error, ConnectFailed) and error.status == 429:
         return TOO_MANY_S
     return told or 0.0
+
+
+def _there(references: Iterable[Any]) -> Iterator[Any]:
+    """The subscriptions of *references* that are still there: one that is not has no reader, and nobody misses anything."""
+    for reference in references:
+        sink = reference()
+        if sink is not None:
+            yield sink
+
+
+def _addressed(decided: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """What was *decided* about subscriptions, with those that are still there in the place of the references to them."""
+    for reference, *rest in decided:
+        sink = reference()
+        if sink is not None:
+            yield (sink, *rest)
 
 
 def _reason(error: OSError) -> str:

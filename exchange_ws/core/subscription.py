@@ -917,17 +917,21 @@ class Subscription:
 
 
 class Listener:
-    """Calls a user's function with what it is told, in order, on a thread of its own: the function may block, ours may not."""
+    """
+    Calls a user's function with what it is told, in order, on a thread of its own: the function may block, ours may not.
+
+    While it waits, that thread holds the queue alone: the function may hold its client, which would never become garbage.
+    """
 
     def __init__(self, callback: Callable[[Any], object], name: str) -> None:
         self._callback = callback
-        self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()  # the function and what to tell it; None at the end
+        self._thread = threading.Thread(target=_tell, args=(self._told, name), name=name, daemon=True)
         self._begun = threading.Lock()  # taken once, for the thread's start; never given back
 
     def tell(self, what: Any) -> None:
-        """Have the function called with *what*, not None. Any thread; never waits."""
-        self._told.put(what)
+        """Have the function called with *what*. Any thread; never waits."""
+        self._told.put((self._callback, what))
         if self._begun.acquire(blocking=False):
             self._thread.start()
 
@@ -937,15 +941,19 @@ class Listener:
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
-    def _run(self) -> None:
-        while True:
-            what = self._told.get()
-            if what is None:
-                return
-            try:
-                self._callback(what)
-            except Exception:
-                log.exception("%s: the callback raised", self._thread.name)
+
+def _tell(told: queue.SimpleQueue[Any], name: str) -> None:
+    """The thread of a `Listener`."""
+    while True:
+        item = told.get()
+        if item is None:
+            return
+        callback, what = item
+        try:
+            callback(what)
+        except Exception:
+            log.exception("%s: the callback raised", name)
+        del item, callback, what  # before the next wait
 
 
 def _both(first: Gap, second: Gap) -> Gap:

@@ -119,7 +119,7 @@ class Bitzoom(Client):
         super().__init__(
             {
                 "public": Endpoint("public", url, PUBLIC),
-                "private": Endpoint("private", url, PRIVATE, None if token is None else self._login),
+                "private": Endpoint("private", url, PRIVATE, None if token is None else type(self)._login),
             },
             **options,
         )

@@ -97,7 +97,11 @@ class BybitSpotV3(Client):
         endpoints = (
             Endpoint("public", host + PUBLIC_PATH if public_url is None else public_url, PUBLIC),
             Endpoint(
-                "private", host + PRIVATE_PATH if private_url is None else private_url, PRIVATE, self._login, self._explain
+                "private",
+                host + PRIVATE_PATH if private_url is None else private_url,
+                PRIVATE,
+                type(self)._login,
+                type(self)._explain,
             ),
         )
         super().__init__({endpoint.name: endpoint for endpoint in endpoints}, **options)

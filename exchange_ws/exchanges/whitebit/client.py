@@ -118,7 +118,7 @@ class WhiteBIT(Client):
         where = region_url if url == URL else url
         endpoints = {
             "public": Endpoint("public", where, WHITEBIT),
-            "private": Endpoint("private", where, WHITEBIT, self._login),
+            "private": Endpoint("private", where, WHITEBIT, type(self)._login),
         }
         super().__init__(endpoints, **options)
 
