@@ -7,10 +7,12 @@ import logging
 import math
 import os
 import ssl as tls
+import sys
 import threading
+import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ from exchange_ws.clock import Clock, Deadline, SystemClock
 from exchange_ws.core.budget import Budget
 from exchange_ws.core.connection import Connection, Link
 from exchange_ws.core.dialect import Dialect
+from exchange_ws.core.errand import Errand
 from exchange_ws.core.messages import Command, Limits, Pace, Topic
 from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription
@@ -40,6 +43,7 @@ IDLE = "idle"
 WORST_FIRST = (CLOSED, RECONNECTING, CONNECTING, OPEN, IDLE)
 
 CLOSE_LIMIT_S = 5.0  # for all threads to end; a healthy peer needs a round trip, and a silent one is cut off after a second
+CLOSE_GRACE_S = 1.0  # beyond that, for who closes to come back from the last of its waits
 SPREAD = 10  # connections over which requests may spread when the budget of the first is spent; a guard, not a vendor's limit
 LINGER_S = 60.0  # an emptied connection is kept for so long: the next topic or request may want it
 JITTER_S, JITTER_SHARE = 1.0, 0.2  # by how much our windows are longer than the exchange's: seconds, less for short ones
@@ -208,8 +212,9 @@ class Client:
     """
     A blocking client of one exchange, safe to share between threads. Base of all of them.
 
-    Nothing connects before the first call that needs it, `connect` or ``with``. A client that is not used any more has to be
-    closed: it keeps its connections, and what is subscribed stays so.
+    Nothing connects before the first call that needs it, `connect` or ``with``. A client that is not used any more should be
+    closed: until then it keeps its connections, and what is subscribed stays so. One that nobody has any more, nor any of its
+    subscriptions, ends by itself when Python finds that out, with a `ResourceWarning`.
 
     Parameters
     ----------
@@ -251,6 +256,8 @@ class Client:
     #: The exchange's name, as `exchange_ws.connect` and the command line take it.
     name: ClassVar[str]
 
+    _closed = True  # guarded by _lock
+
     def __init__(self, endpoints: Mapping[str, Endpoint], **options: Any) -> None:
         self._options = Options.of(options)
         self._endpoints = dict(endpoints)
@@ -279,11 +286,12 @@ class Client:
         self._leaving: list[Connection] = []  # closed, their readers perhaps not ended yet
         self._subscriptions: list[Subscription] = []
         self._made = 0
-        self._closed = False
         self._past: Counter[str] = Counter()  # counters of connections and subscriptions that are gone
         self._told_state = IDLE
         on_state = self._options.on_state
         self._listener = None if on_state is None else Listener(on_state, f"exchange-ws states {self.name}")
+        self._closing: set[threading.Thread] = set()  # who called `close`; added to by anyone, in one step of the interpreter
+        self._closed = False  # last: until here there is nothing to close
 
     # Lifecycle ------------------------------------------------------------------------------------------------------------
 
@@ -309,7 +317,9 @@ class Client:
 
     def close(self, timeout: float | None = None) -> None:
         """
-        End everything: connections, waits, iterators, threads. Idempotent; any thread may call it, a consumer's too.
+        End everything: connections, waits, iterators, threads. Idempotent.
+
+        Anybody may call it anywhere: any thread, a consumer's or a callback's too, a signal's function, ``__del__``.
 
         Parameters
         ----------
@@ -319,6 +329,22 @@ class Client:
         deadline = Deadline(self._clock, CLOSE_LIMIT_S if timeout is None else self._deadline(timeout).remaining())
         if self._foreign:
             return  # the connection is the parent's
+        if sys.is_finalizing():
+            self._closed = True  # no other thread runs any more, and the system takes all of it back in a moment
+            return
+        self._closing.add(threading.current_thread())
+        try:
+            # Not here: a signal's function, or `__del__`, may have interrupted this very thread where it holds a lock of ours.
+            # Who closes would wait for that for ever; this way it is waited for as long as *timeout* says, and ends afterwards.
+            errand = Errand(lambda: self._close(deadline), f"exchange-ws close {self.name}")
+        except RuntimeError:  # the system gives no further thread
+            self._close(deadline)
+            return
+        if not errand.wait(Deadline(self._clock, (deadline.remaining() or 0.0) + CLOSE_GRACE_S)):
+            log.warning("%s: not closed in time; it will be when this thread goes on with what it was at", self.name)
+
+    def _close(self, deadline: Deadline) -> None:
+        """`close`, on a thread of its own."""
         with self._lock:
             self._closed = True
             connections = [connection for pool in self._pools.values() for connection in pool] + self._leaving
@@ -327,19 +353,12 @@ class Client:
             subscription.finish()
         with self._lock:
             self._subscriptions.clear()  # not before they are closed: `unsubscribe` takes those that are neither for another's
-        # Half of the time is for the peer, so that there is some left for the reader that cuts a silent one off.
-        wait = min(CLOSE_WAIT_S, (deadline.remaining() or 0.0) / 2)
-        for connection in connections:
-            connection.close(wait)
-        for connection in connections:
-            if not connection.join(deadline.remaining() or 0.0):
-                log.warning("%s: its reader has not ended in time; it is in a call that cannot be interrupted", connection.name)
-        self._timer.close(deadline.remaining() or 0.0)
+        _end(connections, self._timer, self._clock, deadline, self._closing)
         self._tell_state()
         for subscription in subscriptions:
-            subscription.join(deadline.remaining() or 0.0)
+            subscription.join(deadline.remaining() or 0.0, self._closing)
         if self._listener is not None:
-            self._listener.close(deadline.remaining() or 0.0)
+            self._listener.close(deadline.remaining() or 0.0, self._closing)
 
     def __enter__(self: Self) -> Self:
         try:
@@ -350,6 +369,27 @@ class Client:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def __del__(self, warn: Callable[..., None] = warnings.warn, exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Any thread comes here, in the middle of anything, with any lock of ours in its hands: nothing here waits for one. That
+        # nobody else has the client is what this is called for, so its fields may be read without.
+        if self._closed or self._foreign:
+            return
+        shown = self._shown()
+        self._closed = True  # for whoever revives it
+        left = [connection for pool in self._pools.values() for connection in pool if connection.state != CLOSED]
+        if not exiting():  # else the system takes everything back in a moment
+            if self._listener is not None:
+                self._listener.end()
+            if left:
+                timer, clock = self._timer, self._clock
+                deadline = Deadline(clock, CLOSE_LIMIT_S)
+                try:
+                    Errand(lambda: _end(left, timer, clock, deadline), f"exchange-ws close {self.name}")
+                except RuntimeError:
+                    pass  # exiting, since a moment ago
+        if left:
+            warn(f"unclosed {shown}", ResourceWarning, source=self)
 
     @property
     def state(self) -> str:
@@ -647,7 +687,14 @@ class Client:
         return stats
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.state}, {len(self.subscriptions)} subscriptions>"
+        if self._foreign:
+            return f"<{type(self).__name__} of another process>"
+        with self._lock:
+            return self._shown()
+
+    def _shown(self) -> str:
+        """Requires `_lock`, or that nobody else has the client."""
+        return f"<{type(self).__name__} {self._state()}, {len(self._subscriptions)} subscriptions>"
 
     # Inside ---------------------------------------------------------------------------------------------------------------
 
@@ -836,6 +883,26 @@ class Client:
         if self._listener is not None and state != self._told_state:
             self._told_state = state
             self._listener.tell(state)
+
+
+def _end(
+    connections: Sequence[Connection],
+    timer: Timer,
+    clock: Clock,
+    deadline: Deadline,
+    closing: Collection[threading.Thread] = (),
+) -> None:
+    """End what a client has begun, and wait for it until *deadline*, except for the threads that are *closing*."""
+    # Half of the time is for the peer, so that there is some left for the reader that cuts a silent one off.
+    wait = min(CLOSE_WAIT_S, (deadline.remaining() or 0.0) / 2)
+    for connection in connections:
+        connection.close(wait)
+    if deadline.over:  # held up by a lock of somebody who was interrupted, and has stopped waiting for us
+        deadline = Deadline(clock, CLOSE_LIMIT_S)
+    for connection in connections:
+        if not connection.join(deadline.remaining() or 0.0, closing):
+            log.warning("%s: its reader has not ended in time; it is in a call that cannot be interrupted", connection.name)
+    timer.close(deadline.remaining() or 0.0, closing)
 
 
 class Sweep:

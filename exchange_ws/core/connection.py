@@ -8,12 +8,13 @@ import math
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from exchange_ws.clock import Clock, Deadline
+from exchange_ws.core.errand import join
 from exchange_ws.core.messages import Command, Reply, Topic
 from exchange_ws.core.session import CLOSED, OPEN, Decisions, Pending, Session
 from exchange_ws.core.timer import Timer
@@ -248,12 +249,9 @@ class Connection:
         self._timer.schedule(self, overdue)
         self._waker.wake()
 
-    def join(self, timeout: float) -> bool:
-        """Wait for the reader, unless this is it; whether it has ended."""
-        if self._reader is threading.current_thread() or self._reader.ident is None:
-            return True
-        self._reader.join(timeout)
-        return not self._reader.is_alive()
+    def join(self, timeout: float, closing: Collection[threading.Thread] = ()) -> bool:
+        """Wait for the reader, unless this is it, or it is *closing* us; whether it has ended."""
+        return join(self._reader, timeout, closing)
 
     def stats(self) -> dict[str, Any]:
         """Counters, and the latest round trips in seconds."""

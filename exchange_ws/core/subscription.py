@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import attrs
 from exchange_ws.clock import Clock, Deadline, checked_timeout
 from exchange_ws.core.decoding import UNREADABLE, Decoder
 from exchange_ws.core.dialect import Dialect, parse
+from exchange_ws.core.errand import join
 from exchange_ws.core.messages import Topic
 from exchange_ws.core.recovery import Answer, Asked
 from exchange_ws.errors import (
@@ -542,13 +543,13 @@ class Subscription:
         """The topics themselves."""
         return self._topics
 
-    def join(self, timeout: float) -> None:
-        """Let the thread of `call` end after the event that it is at, and wait for it, unless this is it."""
+    def join(self, timeout: float, closing: Collection[threading.Thread] = ()) -> None:
+        """Let the thread of `call` end after its present event, and wait for it, unless it is this one, or among *closing*."""
         with self._guard:
             self._stopped = True
             caller = self._caller
-        if caller is not None and caller is not threading.current_thread():
-            caller.join(timeout)
+        if caller is not None:
+            join(caller, timeout, closing)
 
     def counters(self) -> dict[str, int]:
         """For `Client.stats`."""
@@ -935,11 +936,14 @@ class Listener:
         if self._begun.acquire(blocking=False):
             self._thread.start()
 
-    def close(self, timeout: float) -> None:
-        """Let the thread end after what it was told, and wait for it, unless this is it."""
+    def end(self) -> None:
+        """Let the thread end after what it was told. Any thread, with any lock: such a queue may be put into from `__del__`."""
         self._told.put(None)
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+
+    def close(self, timeout: float, closing: Collection[threading.Thread] = ()) -> None:
+        """`end`, and wait for the thread, unless it is this one, or among *closing*."""
+        self.end()
+        join(self._thread, timeout, closing)
 
 
 def _tell(told: queue.SimpleQueue[Any], name: str) -> None:

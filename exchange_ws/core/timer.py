@@ -8,10 +8,11 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from exchange_ws.clock import Clock
+from exchange_ws.core.errand import join
 
 __all__ = ["Ticking", "Timer"]
 
@@ -74,16 +75,16 @@ class Timer:
             if self._moments.pop(entry, None) is not None and not self._moments:
                 self._due.notify()
 
-    def close(self, timeout: float) -> None:
-        """End the thread, and wait for it at most *timeout* seconds, unless it is this one."""
+    def close(self, timeout: float, closing: Collection[threading.Thread] = ()) -> None:
+        """End the thread, and wait for it at most *timeout* seconds, unless it is this one, or among *closing*."""
         with self._guard:
             self._closed = True
             self._moments.clear()
             self._resumed.clear()
             self._due.notify()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        if thread is not None:
+            join(thread, timeout, closing)
 
     def _schedule(self, entry: Ticking, due: float) -> None:
         """Requires `_guard`."""

@@ -618,14 +618,6 @@ def test_close_while_reconnecting(box, ws, states):
     assert time.monotonic() - began < SOON_S
 
 
-def test_last_reference(box):
-    """A consumer that ends its own loop and forgets the client is not kept from exiting: see the process below."""
-    source = f"import exchange_ws; ws = exchange_ws.WhiteBIT({box.url!r}).connect(); ws.subscribe('trades', '*'); print('end')"
-    done = child(source)
-    out, err = done.communicate(timeout=LIMIT_S)
-    assert ("end\n", "", 0) == (out, err, done.returncode)
-
-
 # Other processes -------------------------------------------------------------------------------------------------------------
 
 
