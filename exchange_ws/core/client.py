@@ -14,7 +14,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -499,6 +499,7 @@ class Client:
             Subscriptions, or one topic in the words of `subscribe`.
         """
         self._deadline(timeout)
+        self._check_process()
         if not what:
             raise UsageError("unsubscribe: takes subscriptions, or a topic as subscribe does")
         given = [item for item in what if isinstance(item, Subscription)]
@@ -521,6 +522,7 @@ class Client:
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """What is subscribed."""
+        self._check_process()
         with self._lock:
             return tuple(self._subscriptions)
 
@@ -599,6 +601,7 @@ class Client:
         return next(iter(self._endpoints))
 
     def _ids_of(self, subscription: Subscription) -> tuple[str, ...]:
+        self._check_process()
         with self._lock:
             connections = [connection for pool in self._pools.values() for connection in pool]
         return tuple(name for connection in connections for name in connection.ids(subscription.wanted))
@@ -667,6 +670,7 @@ class Client:
             - ``connections``, ``subscriptions``: at present
             - ``round_trip``, ``lag`` (received minus exchange time): a dict with "p50" and "p99", seconds, None without samples
         """
+        self._check_process()
         with self._lock:
             connections = [connection for pool in self._pools.values() for connection in pool]
             subscriptions = list(self._subscriptions)
@@ -695,6 +699,12 @@ class Client:
     def _shown(self) -> str:
         """Requires `_lock`, or that nobody else has the client."""
         return f"<{type(self).__name__} {self._state()}, {len(self._subscriptions)} subscriptions>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__}: a client is connections and threads, which cannot be copied or sent to another process;"
+            " send what it is made from, and make one there"
+        )
 
     # Inside ---------------------------------------------------------------------------------------------------------------
 

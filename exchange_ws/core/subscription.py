@@ -7,10 +7,11 @@ import logging
 import os
 import queue
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
@@ -179,6 +180,7 @@ class Subscription:
         self._caller: threading.Thread | None = None
         self._stopped = False  # set by the client's close, read by that thread
         self.error: BaseException | None = None  #: what the callback of `call` raised last, or what ended the subscription
+        _everyone.add(self)
 
     # For users ------------------------------------------------------------------------------------------------------------
 
@@ -405,10 +407,16 @@ class Subscription:
     @property
     def closed(self) -> bool:
         """Whether nothing more will be received; what is buffered can still be read."""
-        return self._ended
+        return self._ended or self._foreign
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self.name}: a subscription is a buffer that its client's threads fill, which cannot be copied or sent to another"
+            " process; make a client there and subscribe, or send the events"
+        )
 
     def __repr__(self) -> str:
-        state = "closed, " if self._ended else ""
+        state = "closed, " if self.closed else ""
         return f"<Subscription {self.name}: {state}{self.qsize()} waiting, {self._dropped} dropped>"
 
     # For readers ----------------------------------------------------------------------------------------------------------
@@ -812,8 +820,7 @@ class Subscription:
         """Requires `_guard`. Whether nothing waits, nor all is over; keeps the descriptor of `fileno` true to that."""
         with self._consuming:  # or another consumer could be just between taking a message and having its events
             quiet = not (self._buffer or self._head or self._decoded or self._ended)
-            # A forked child has the same pair of sockets: it would take the sign that its parent waits for.
-            if self._signal is not None and not self._readable() and not self._foreign:
+            if self._signal is not None and not self._readable():
                 self._signal.clear()
             return quiet
 
@@ -873,8 +880,6 @@ class Subscription:
 
     def _park(self, timeout: float | None) -> bool:
         """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""
-        if self._foreign:
-            raise ConnectionClosed(f"{self.name}: the process was forked since; make a client of your own in the child")
         with self._guard:
             self._parked += 1
             try:
@@ -893,9 +898,15 @@ class Subscription:
         """
         Whether this is a child of the process that made it, where nobody puts anything into the buffer.
 
-        To be asked before `_guard` is taken: a thread that does not exist here may have held it at the moment of the fork.
+        To be asked where that is no error; elsewhere the locks say it: see `Forked`.
         """
         return os.getpid() != self._pid
+
+    def _forked(self) -> None:
+        """This is a child: let every method that needs a lock raise, and no other thread is left here to hold one."""
+        self._guard = self._consuming = Forked(self.name)  # type: ignore[assignment]
+        if self._signal is not None:
+            self._signal.forked()
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -915,6 +926,37 @@ class Subscription:
                     return
         except ExchangeError as error:
             log.error("%s: ended: %s", self.name, error)
+
+
+class Forked:
+    """
+    Stands where a subscription's locks were, in a child of the process that made it.
+
+    There a lock may be taken for ever, by a thread that did not come along. Asking for the process's id before each message is
+    a system call, here as dear as taking the message itself (0.8 against 0.7 us, CPython 3.11); this costs nothing.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> NoReturn:
+        raise ConnectionClosed(f"{self._name}: the process was forked since; make a client of your own in the child")
+
+    def __exit__(self, *details: object) -> None:
+        """Never reached."""
+
+
+#: Every subscription of this process.
+_everyone: weakref.WeakSet[Subscription] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for subscription in list(_everyone):
+        subscription._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Listener:

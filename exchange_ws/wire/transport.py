@@ -129,6 +129,10 @@ class Waker:
                 self._end.recv(1)
                 self._set = False
 
+    def forked(self) -> None:
+        """This is a child of a fork, where a thread that did not come along may have held the lock."""
+        self._lock = threading.Lock()
+
     def close(self) -> None:
         """Give the descriptors back. For the thread that waits on it."""
         with self._lock:

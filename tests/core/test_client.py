@@ -710,62 +710,6 @@ def test_interrupted(box, case):
     assert (f"{told}{usable}closed 1\n", False) == (out, "Traceback" in err)
 
 
-FORKED = """
-import os, sys, warnings
-warnings.simplefilter("ignore")  # Python 3.12 and newer warn of a fork with threads, which is what this is about
-from exchange_ws import WhiteBIT
-from exchange_ws.errors import ExchangeError
-
-ws = WhiteBIT(sys.argv[1]).connect()
-quiet = ws.subscribe_book_ticker("BTC_USDT")
-held = sys.argv[2] == "held" and (ws._lock, quiet._ready)
-for lock in held or ():
-    lock.acquire()  # as another thread may have, at the moment of the fork
-child = os.fork()
-if child == 0:
-    calls = {
-        "connect": lambda: ws.connect(),
-        "request": lambda: ws.request("time"),
-        "ping": lambda: ws.ping(),
-        "subscribe": lambda: ws.subscribe("trades", "BTC_USDT"),
-        "get": lambda: quiet.get(),
-        "iteration": lambda: next(iter(quiet)),
-    }
-    for name, call in calls.items():
-        try:
-            call()
-        except ExchangeError as error:
-            print(name, type(error).__name__, flush=True)
-    quiet.close()
-    ws.close()
-    print("child closed", flush=True)
-    del ws, quiet, calls, call
-    os._exit(0)
-for lock in held or ():
-    lock.release()
-os.waitpid(child, 0)
-print(ws.request("ping"), ws.stats()["reconnects"], quiet.closed, flush=True)
-ws.close()
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("locks", ["free", "held"])
-def test_fork(box, locks):
-    """
-    In a child of a fork every call raises `ConnectionClosed`, whatever the parent's threads held just then; the child's close
-    does nothing to the parent's connection.
-    """
-    with child(FORKED, box.url, locks) as process:
-        try:
-            out, err = process.communicate(timeout=LIMIT_S)
-        finally:
-            process.kill()
-    names = ["connect", "request", "ping", "subscribe", "get", "iteration"]
-    expected = [f"{name} ConnectionClosed" for name in names] + ["child closed", "pong 0 False"]
-    assert (expected, "") == (out.splitlines(), err)
-
-
 # Calls -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -912,21 +912,6 @@ def test_fileno_and_markers(early, gaps):
     assert (False, gaps) == (confirmed and not gaps, readable(subscription))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_fileno_after_a_fork(monkeypatch):
-    """A child takes nothing from the descriptor, which it shares with its parent."""
-    subscription = made()
-    subscription.fileno()
-    put(subscription, 1)
-    with monkeypatch.context() as child:
-        child.setattr(os, "getpid", lambda: -1)
-        subscription.get_nowait()
-    in_the_child = readable(subscription)
-    with pytest.raises(UpdateTimeout):
-        subscription.get_nowait()
-    assert (True, False) == (in_the_child, readable(subscription))
-
-
 def test_exit_tells_what_the_body_raised(caplog):
     """A refused unsubscribe does not take the place of the error that ended the body; alone, it is raised."""
     exchange = Exchange()
