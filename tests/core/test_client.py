@@ -639,18 +639,26 @@ from exchange_ws import ConnectionLost, WhiteBIT
 
 url, case = sys.argv[1:]
 ws = WhiteBIT(url, timeout=60)
-if case != "connect":
+if case == "to_dataframe":
+    import pandas  # it takes its time
+if case not in ("connect", "with"):
     ws.connect()
     quiet = ws.subscribe_book_ticker("BTC_USDT")
 calls = {
     "connect": lambda: ws.connect(),
+    "with": lambda: ws.__enter__(),
+    "close": lambda: ws.close(),
     "request": lambda: ws.request("time"),
     "ping": lambda: ws.ping(),
     "subscribe": lambda: ws.subscribe("lastprice", "BTC_USDT"),  # no update comes of it, which would confirm it
     "unsubscribe": lambda: quiet.unsubscribe(),
+    "client's unsubscribe": lambda: ws.unsubscribe(quiet),
     "get": lambda: quiet.get(),
+    "get in time": lambda: quiet.get(60),
+    "get_many": lambda: quiet.get_many(),
     "iteration": lambda: next(iter(quiet)),
     "collect": lambda: quiet.collect(5),
+    "to_dataframe": lambda: quiet.to_dataframe(5),
 }
 print("ready", flush=True)
 try:
@@ -659,7 +667,7 @@ try:
     calls[case]()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-if case != "connect":
+if case not in ("connect", "with", "close"):
     try:
         ws.ping(5)
     except ConnectionLost:  # Ctrl-C came in the middle of a write: the connection is made again
@@ -674,16 +682,21 @@ SAYS = {
     "ping": "ping",
     "subscribe": "lastprice_subscribe",
     "unsubscribe": "bookTicker_unsubscribe",
+    "client's unsubscribe": "bookTicker_unsubscribe",
 }
+WAITS = ("get", "get in time", "get_many", "iteration", "collect", "to_dataframe")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT of another process")
-@pytest.mark.parametrize("case", ["connect", "request", "ping", "subscribe", "unsubscribe", "get", "iteration", "collect"])
+@pytest.mark.parametrize("case", ["connect", "with", *SAYS, *WAITS, "close"])
 def test_interrupted(box, case):
     """Ctrl-C ends each call that waits, at once, with KeyboardInterrupt; the client goes on, and closes."""
+    if case == "to_dataframe":
+        pytest.importorskip("pandas")
+    dials = case in ("connect", "with")
     with contextlib.ExitStack() as stack:
         url = box.url
-        if case == "connect":
+        if dials:
             peer = stack.enter_context(Peer(lambda connection: connection.hold()))
             url = peer.url(host="127.0.0.1")
         process = stack.enter_context(child(INTERRUPTED, url, case))
@@ -691,22 +704,24 @@ def test_interrupted(box, case):
         assert process.stdin is not None
         assert process.stdout is not None
         assert "ready\n" == process.stdout.readline()
+        if case == "close":
+            box.freeze()  # a goodbye that nobody answers is waited for, for a second
         box.reorder(2)  # the answer waits for that to the next ping
         process.stdin.write("\n")
         process.stdin.flush()
         assert "calling\n" == process.stdout.readline()
-        if case == "connect":
+        if dials:
             assert peer.arrived.wait(LIMIT_S)
         elif case in SAYS:
             box.wait_received(SAYS[case])
         process.send_signal(signal.SIGINT)
-        if case not in SAYS and case != "connect":
+        if case in WAITS:
             # Nothing else is to be answered: let the ping's answer go when it comes.
             assert "interrupted\n" == process.stdout.readline()
             box.reorder(0)
         out, err = process.communicate(timeout=LIMIT_S)
-    usable = "" if case == "connect" else "True\n"
-    told = "interrupted\n" if case in SAYS or case == "connect" else ""
+    usable = "" if dials or case == "close" else "True\n"
+    told = "" if case in WAITS else "interrupted\n"
     assert (f"{told}{usable}closed 1\n", False) == (out, "Traceback" in err)
 
 
