@@ -866,10 +866,6 @@ class Client:
             connection.close(CLOSE_WAIT_S)
         return due
 
-    def resumed(self) -> float:
-        """Nothing is known here that may be old."""
-        return math.inf
-
     def _state(self) -> str:
         """Requires `_lock`."""
         if self._closed:
@@ -924,6 +920,10 @@ class Sweep:
     def tick(self) -> float:
         client = self._client()
         return math.inf if client is None else client.tick()
+
+    def resumed(self) -> float:
+        """Nothing is known to a client that may be old."""
+        return math.inf
 
 
 class Reach:
