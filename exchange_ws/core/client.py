@@ -291,6 +291,7 @@ class Client:
         on_state = self._options.on_state
         self._listener = None if on_state is None else Listener(on_state, f"exchange-ws states {self.name}")
         self._closing: set[threading.Thread] = set()  # who called `close`; added to by anyone, in one step of the interpreter
+        self._errands: set[Errand] = set()  # of closes that have not come to their end; changed as `_closing` is
         self._closed = False  # last: until here there is nothing to close
 
     # Lifecycle ------------------------------------------------------------------------------------------------------------
@@ -340,8 +341,13 @@ class Client:
         except RuntimeError:  # the system gives no further thread
             self._close(deadline)
             return
-        if not errand.wait(Deadline(self._clock, (deadline.remaining() or 0.0) + CLOSE_GRACE_S)):
-            log.warning("%s: not closed in time; it will be when this thread goes on with what it was at", self.name)
+        self._errands.add(errand)
+        grace = Deadline(self._clock, (deadline.remaining() or 0.0) + CLOSE_GRACE_S)
+        for one in list(self._errands):  # that of a close which was interrupted too: it is a thread of ours
+            if one.wait(grace):
+                self._errands.discard(one)
+            else:
+                log.warning("%s: not closed in time; it will be when this thread goes on with what it was at", self.name)
 
     def _close(self, deadline: Deadline) -> None:
         """`close`, on a thread of its own."""

@@ -613,7 +613,8 @@ class Session:
         self._missed |= self._inquiries.missed().union(*(join.topics for join in self._joins if not join.trial))
         self._missed &= set().union(*(join.topics for join in self._joins))
         for serial in self._inquiries.clear():
-            self._settle(self._waiting[serial], error=error)  # nobody waits for it
+            question = self._waiting[serial]
+            self._settle(question, error=self._loss_of(question, error))
         self._questions.clear()
         joins = {id(join.pending) for join in self._joins} | {id(pending) for _, pending in self._leaves}
         for pending in list(self._waiting.values()):

@@ -53,6 +53,8 @@ CLOCK = SystemClock()
 class Sink:
     """A subscription's place: tells what it is told, in order."""
 
+    asks = False
+
     def __init__(self) -> None:
         self.told: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
 
