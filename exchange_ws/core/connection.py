@@ -634,6 +634,8 @@ class Connection:
                 sink.recovers(what, received_ns)
         for sinks, message in decisions.released:
             self._put(sinks, [message], received_ns)
+        for sink in _there(decisions.spoiled):
+            sink.spoiled(received_ns)
         for sink in _there(restored):
             sink.restored(self, received_ns)
         if OPEN in decisions.states:

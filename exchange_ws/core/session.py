@@ -181,6 +181,7 @@ class Decisions:
     marks: list[tuple[Sink, tuple[Topic, ...], bool]] = attrs.Factory(list)  #: stated (True) or joined late (False)
     recoveries: list[tuple[tuple[Sink, ...], Asked | Answer]] = attrs.Factory(list)  #: of what was missed
     released: list[tuple[tuple[Sink, ...], bytes]] = attrs.Factory(list)  #: updates that came before their confirmation
+    spoiled: list[Sink] = attrs.Factory(list)  #: a message that cannot be read came here, and may have been theirs
     silent: list[tuple[Sink, Topic, float]] = attrs.Factory(list)  #: nothing of this topic came since that moment
     resumed: list[tuple[Sink, Topic]] = attrs.Factory(list)  #: something comes again of a topic that was silent
     settled: list[Pending] = attrs.Factory(list)
@@ -576,7 +577,7 @@ class Session:
         """What the driver has to do, handed out once."""
         decisions = self._decisions
         settled = decisions.settled or decisions.marks or decisions.released or decisions.ended or decisions.states
-        if not (settled or decisions.recoveries or decisions.silent or decisions.resumed):
+        if not (settled or decisions.recoveries or decisions.spoiled or decisions.silent or decisions.resumed):
             return None
         self._decisions = Decisions()
         return decisions
@@ -841,6 +842,9 @@ class Session:
             self.doom = WireError(f"{self.name}: more than {MALFORMED.count} unreadable messages in {MALFORMED.window_s:.0f} s")
         else:
             self._malformed.take(now)
+        # Nobody knows whose it was: it may have been anyone's whose topics flow.
+        flowing = {id(join.sink): join.sink for join in self._joins if join.topics - join.needs}
+        self._decisions.spoiled.extend(flowing.values())
 
     def _update(self, update: Update, message: bytes) -> tuple[Sink, ...]:
         keys = update.keys if update.wildcard is None else (*update.keys, update.wildcard)

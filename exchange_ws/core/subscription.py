@@ -157,8 +157,7 @@ class Subscription:
         self._placed: set[object] = set()  # those of _down whose gap has its place in the buffer
         self._silences: dict[tuple[object, Topic], Gap] = {}  # open gaps of topics that have fallen silent
         self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
-        self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
-        self._gap_count = 0
+        self._spoiled_gap: Gap | None = None  # the last one of messages that no connection could read
         self._dropped = 0
         self._warned_at = float("-inf")
         self._topics = tuple(topics)
@@ -173,7 +172,11 @@ class Subscription:
         self._answers = 0  # in the buffer or the head, of those that may have events
         self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
         self._taken = 0
+        self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
+        self._gap_count = 0
         self._malformed = 0
+        self._skipped: Gap | None = None  # of updates that could not be read, as long as nothing else was met and it can grow
+        self._skipped_at = 0  # `_taken` as of the last of them
         self._unreadable_told = False
         self._lags: deque[float] = deque(maxlen=1024)
         # Set once by `call`, under _guard.
@@ -401,7 +404,7 @@ class Subscription:
     @property
     def gaps(self) -> list[Gap]:
         """Every gap so far, open ones included; of very many, the newest."""
-        with self._guard:
+        with self._consuming:
             return list(self._gaps)
 
     @property
@@ -474,12 +477,22 @@ class Subscription:
         """The snapshot with which the stream began went to others, and the exchange does not repeat it."""
         with self._guard:
             if not self._ended:
-                now = received_ns / 1e9
-                gap = Gap("joined late", now, now)
-                self._keep_gap(gap)
                 with self._consuming:
-                    self._mark(gap, received_ns)
+                    self._gap_here("joined late", received_ns)
                 self._announce()
+
+    def spoiled(self, received_ns: int) -> None:
+        """A message that cannot be read came at this point of the stream, and may have been an update of these topics."""
+        with self._guard:
+            if self._ended:
+                return
+            with self._consuming:
+                gap = self._spoiled_gap
+                if gap is not None and self._buffer and self._buffer[-1][1] is gap:
+                    gap.until = received_ns / 1e9  # several in a row are one: a flood of them must not fill the buffer
+                else:
+                    self._spoiled_gap = self._gap_here("malformed", received_ns)
+            self._announce()
 
     def lost(self, source: object, since_ns: int) -> None:
         """The connection *source* is lost; nothing came from it since *since_ns*."""
@@ -495,7 +508,8 @@ class Subscription:
                 former.until = since_ns / 1e9
                 self._placed.discard(source)
             self._down[source] = gap = Gap("reconnect", since_ns / 1e9)
-            self._keep_gap(gap)
+            with self._consuming:
+                self._keep_gap(gap)
             for of, topic in [key for key in self._silences if key[0] is source]:
                 self._silences.pop((of, topic)).until = since_ns / 1e9
 
@@ -513,8 +527,8 @@ class Subscription:
         with self._guard:
             if not self._ended:
                 self._silences[source, topic] = gap = Gap("silent", since_ns / 1e9)
-                self._keep_gap(gap)
                 with self._consuming:
+                    self._keep_gap(gap)
                     self._mark(gap, self._clock.time_ns())
                 self._announce()
 
@@ -601,9 +615,16 @@ class Subscription:
                 self._signal.wake()
 
     def _keep_gap(self, gap: Gap) -> None:
-        """Requires `_guard`."""
+        """Requires `_consuming`."""
         self._gaps.append(gap)
         self._gap_count += 1
+
+    def _gap_here(self, reason: str, now_ns: int) -> Gap:
+        """Requires `_guard` and `_consuming`. Of how many messages cannot be known, and over when it begins."""
+        gap = Gap(reason, now_ns / 1e9, now_ns / 1e9)
+        self._keep_gap(gap)
+        self._mark(gap, now_ns)
+        return gap
 
     def _names_of(self, source: Any) -> Names:
         """Requires `_guard`. What the ids of *source* mean here: the same object as long as they mean the same."""
@@ -718,7 +739,7 @@ class Subscription:
         buffer.extend(zip(repeat(received_ns), messages))
 
     def _count_drop(self, dropped: int, now_ns: int, gap: Gap | None, since_ns: int) -> Gap:
-        """Requires `_guard`. The gap for what was dropped: *gap* made longer, or another."""
+        """Requires `_guard` and `_consuming`. The gap for what was dropped: *gap* made longer, or another."""
         self._dropped += dropped
         if gap is None:
             gap = Gap("overflow", since_ns / 1e9, dropped=0)
@@ -802,7 +823,7 @@ class Subscription:
                         break
                     events = self._decoder.decode(payload, received_ns)
                 except UNREADABLE as error:
-                    self._skip(error)
+                    self._skip(error, received_ns)
                     continue
                 if events:
                     self._complete(events)
@@ -830,8 +851,22 @@ class Subscription:
             events[0].gap, self._met = functools.reduce(_both, self._met), []
         self._decoded.extend(events)
 
-    def _skip(self, error: Exception) -> None:
-        """Requires `_consuming`. A message could not be read."""
+    def _skip(self, error: Exception, received_ns: int) -> None:
+        """Requires `_consuming`. A message could not be read; several in a row are one gap, so that a flood costs no memory."""
+        self._count_unreadable(error)
+        one = Gap("malformed", received_ns / 1e9, received_ns / 1e9, 1)
+        # One that was handed out as an item is not changed any more: who got it may have added it up.
+        gap = None if self._wants_gaps or self._taken != self._skipped_at + 1 else self._skipped
+        if gap is None:
+            self._skipped = one
+            self._keep_gap(one)
+            self._come_to(one)
+        else:
+            gap.until, gap.dropped = one.until, (gap.dropped or 0) + 1
+        self._skipped_at = self._taken
+
+    def _count_unreadable(self, error: Exception) -> None:
+        """Requires `_consuming`."""
         self._malformed += 1
         if not self._unreadable_told:
             self._unreadable_told = True
@@ -848,6 +883,7 @@ class Subscription:
 
     def _meet(self, marker: Gap | Stated | Recovery) -> None:
         """Requires `_consuming`. Something other than a message stands here."""
+        self._skipped = None
         if isinstance(marker, Stated):
             if marker.names is not None:
                 self._decoder.name(marker.names)
@@ -859,9 +895,13 @@ class Subscription:
             return
         if marker.reason == "reconnect":
             self._complete(self._decoder.lost(marker))
+        self._come_to(marker)
+
+    def _come_to(self, gap: Gap) -> None:
+        """Requires `_consuming`. *gap* is the next thing in the stream."""
         if self._wants_gaps:
-            self._decoded.append(marker)
-        self._met.append(marker)
+            self._decoded.append(gap)
+        self._met.append(gap)
         if len(self._met) > GAPS_MET:
             self._met[:2] = [_both(*self._met[:2])]
 
@@ -874,7 +914,7 @@ class Subscription:
         try:
             events = self._decoder.answered(what, marker.received_ns)
         except UNREADABLE as error:
-            self._skip(error)
+            self._count_unreadable(error)
             events = self._decoder.answered(attrs.evolve(what, results=None), marker.received_ns)
         self._complete(events)
 

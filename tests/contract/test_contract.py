@@ -587,13 +587,17 @@ def test_no_reconnect(box, make, states, facts):
 
 
 def test_garbage(box, ws, subscribe, facts):
-    """What cannot be read, and what nobody wants, is counted, and costs nothing else."""
+    """What cannot be read, and what nobody wants, is counted; what cannot be read, and may have been ours, is a gap too."""
     subscription = subscribe()
+    there(ws, subscription)
     box.garbage()
-    box.push("[]")
     box.push(facts["unwanted update"])
     box.step(STEPS)
-    assert there(ws, subscription)
+    first, *rest = there(ws, subscription)
+    assert ("malformed", None, {None}) == (first.gap.reason, first.gap.dropped, {event.gap for event in rest})
+    assert [first.gap] == subscription.gaps
+    box.push("[]")
+    ws.ping()
     stats = ws.stats()
     assert (2, 1, 0) == (stats["malformed"] + stats["unknown"], stats["unrouted"], stats["reconnects"])
 

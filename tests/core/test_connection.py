@@ -69,6 +69,9 @@ class Sink:
     def joined_late(self, received_ns: int) -> None:
         self.told.put(("joined late",))
 
+    def spoiled(self, received_ns: int) -> None:
+        self.told.put(("spoiled",))
+
     def lost(self, source: object, since_ns: int) -> None:
         self.told.put(("lost",))
 
@@ -289,6 +292,19 @@ def test_binary_and_unreadable_messages(line):
         one = line(peer.address).opened()
         assert ["it"] == one.call()
         assert 3 == one.counters()["malformed"]
+
+
+def test_unreadable_message_in_its_place(line):
+    """Between two updates of one segment, what cannot be read is told to the sink between the two."""
+
+    def script(talk, exchange):
+        talk.agree(talk.ask())
+        talk.connection.send(b"".join(frame(message) for message in (update("price A"), b"}", update("price A"))))
+        talk.serve()
+
+    with Exchange(script) as peer:
+        sink = line(peer.address).opened().want("price A")
+        assert ["put", "spoiled", "put"] == [sink.hear("stated")[0] for _ in range(3)]
 
 
 def test_too_large_a_message(line, caplog):

@@ -1529,6 +1529,15 @@ def test_malformed_messages():
     assert WireError is type(talk.session.doom)
 
 
+def test_malformed_message_may_have_been_anyones():
+    """Whoever's topics flow is told, once each; who still waits for all of his was promised nothing yet."""
+    talk = subscribed("price A", "depth B")
+    talk.want(TWO, "price C")
+    talk.decided()
+    talk.hears(b"{", 1.0)
+    assert [ONE] == talk.decided().spoiled
+
+
 def test_malformed_messages_now_and_then():
     """As many, over a longer time, do no harm."""
     talk = Talk().opened()

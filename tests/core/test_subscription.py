@@ -561,11 +561,78 @@ def test_malformed(overflow, raw, caplog):
     assert (5, 3, 1) == (counters["delivered"], counters["malformed"], len(caplog.records))
 
 
-def test_malformed_between():
-    """Good messages around a bad one come, and nothing else is said to be missing."""
+#: Updates of "tape A" that cannot be read.
+UNREADABLE = (b'{"of":"tape A","n":7}', b'{"of":"tape A"')
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_malformed_between(gaps):
+    """Good messages around bad ones come, and the gap between them is told: for the event, in the list, as items."""
+    subscription = made(gaps=gaps)
+    put(subscription, 1)
+    for at, message in enumerate(UNREADABLE, start=2):
+        subscription.put(SOURCE, [message], at * SECOND)
+    put(subscription, 2, at=4 * SECOND)
+    first, *between, last = drained(subscription)
+    gap = Gap("malformed", 2.0, 3.0, 2)
+    each = [Gap("malformed", 2.0, 2.0, 1), Gap("malformed", 3.0, 3.0, 1)] if gaps else []
+    assert (None, each, gap, each or [gap]) == (first.gap, between, last.gap, subscription.gaps)
+
+
+def test_malformed_flood():
+    """However many in a row cannot be read, they are one gap; of two runs of them, each has its own."""
     subscription = made()
-    subscription.put(SOURCE, [push("tape A", 1), b'{"of":"tape A","n":7}', push("tape A", 2)], SECOND)
-    assert [(1, 0), (2, 0)] == [seen(event) for event in drained(subscription)]
+    for _ in range(3):
+        subscription.put(SOURCE, UNREADABLE[:1] * 500, SECOND)
+        assert [] == drained(subscription)
+    put(subscription, 1)
+    subscription.put(SOURCE, UNREADABLE[:1] * 500, SECOND)
+    assert [(1, 1500)] == [seen(event) for event in drained(subscription)]
+    assert [1500, 500] == [gap.dropped for gap in subscription.gaps]
+
+
+def test_malformed_after_another_gap():
+    """Where the event's gap covers something else too, it covers all of the unreadable ones as well."""
+    subscription = made(queue_size=3)
+    put(subscription, 1, 2)
+    subscription.put(SOURCE, UNREADABLE, 2 * SECOND)
+    put(subscription, 3, at=3 * SECOND)
+    assert [(3, 4)] == [seen(event) for event in drained(subscription)]
+    assert [("overflow", 2), ("malformed", 2)] == [(gap.reason, gap.dropped) for gap in subscription.gaps]
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+def test_spoiled(overflow):
+    """Where a message that nobody can read came, all who may have been meant have a gap of unknown size, one for a run."""
+    subscription = made(overflow=overflow)
+    put(subscription, 1)
+    for at in (2, 3, 4):
+        subscription.spoiled(at * SECOND)
+    put(subscription, 2, at=5 * SECOND)
+    subscription.spoiled(6 * SECOND)
+    first, second = drained(subscription)
+    between, after = Gap("malformed", 2.0, 4.0), Gap("malformed", 6.0, 6.0)
+    assert (None, between, [between, after]) == (first.gap, second.gap, subscription.gaps)
+
+
+def test_spoiled_as_item():
+    """With `gaps` each is an item, at its place, and wakes who waits; what comes after the consumer was told is another."""
+    clock = HeldClock()
+    subscription = made(gaps=True, clock=clock)
+    waiting = Aside(subscription.get)
+    clock.until_waited(1)
+    subscription.spoiled(2 * SECOND)
+    told = waiting.result()
+    subscription.spoiled(3 * SECOND)
+    assert (Gap("malformed", 2.0, 2.0), Gap("malformed", 3.0, 3.0)) == (told, subscription.get_nowait())
+
+
+def test_spoiled_after_the_end():
+    """Who has ended is not concerned."""
+    subscription = made()
+    subscription.finish()
+    subscription.spoiled(SECOND)
+    assert ([], True) == (subscription.gaps, subscription.closed)
 
 
 def test_not_an_update():
@@ -1570,5 +1637,5 @@ def test_gap_waits_for_an_event():
     """A message without events carries no gap: the next event does."""
     subscription = made()
     subscription.joined_late(3 * SECOND)
-    subscription.put(SOURCE, [b'{"note":1}', b"not JSON", push("tape A", 1)], 4 * SECOND)
+    subscription.put(SOURCE, [b'{"note":1}', push("tape A", 1)], 4 * SECOND)
     assert Gap("joined late", 3.0, 3.0) == subscription.get_nowait().gap
