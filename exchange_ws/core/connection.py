@@ -635,7 +635,7 @@ class Connection:
         for sinks, message in decisions.released:
             self._put(sinks, [message], received_ns)
         for sink in _there(decisions.spoiled):
-            sink.spoiled(received_ns)
+            sink.spoiled(self, received_ns)
         for sink in _there(restored):
             sink.restored(self, received_ns)
         if OPEN in decisions.states:

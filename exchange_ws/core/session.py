@@ -403,7 +403,8 @@ class Session:
 
     def sinks(self) -> list[Sink]:
         """Those whose topics were confirmed here before: what they miss from now on is a gap."""
-        return list({id(join.sink): join.sink for join in self._joins if not join.trial}.values())
+        # Not by `trial`: of a refusal that names no culprit, those that flowed are suspected again.
+        return list({id(join.sink): join.sink for join in self._joins if join.pending.settled}.values())
 
     @property
     def aliases(self) -> Mapping[bytes, tuple[Topic, ...]]:
@@ -842,9 +843,7 @@ class Session:
             self.doom = WireError(f"{self.name}: more than {MALFORMED.count} unreadable messages in {MALFORMED.window_s:.0f} s")
         else:
             self._malformed.take(now)
-        # Nobody knows whose it was: it may have been anyone's whose topics flow.
-        flowing = {id(join.sink): join.sink for join in self._joins if join.topics - join.needs}
-        self._decisions.spoiled.extend(flowing.values())
+        self._decisions.spoiled.extend(self.sinks())  # nobody knows whose it was: it may have been anyone's
 
     def _update(self, update: Update, message: bytes) -> tuple[Sink, ...]:
         keys = update.keys if update.wildcard is None else (*update.keys, update.wildcard)

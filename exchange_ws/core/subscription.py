@@ -481,11 +481,11 @@ class Subscription:
                     self._gap_here("joined late", received_ns)
                 self._announce()
 
-    def spoiled(self, received_ns: int) -> None:
+    def spoiled(self, source: object, received_ns: int) -> None:
         """A message that cannot be read came at this point of the stream, and may have been an update of these topics."""
         with self._guard:
-            if self._ended:
-                return
+            if self._ended or (source in self._down and source not in self._placed):
+                return  # nothing has come again since a loss, whose gap is open
             with self._consuming:
                 gap = self._spoiled_gap
                 if gap is not None and self._buffer and self._buffer[-1][1] is gap:

@@ -69,7 +69,7 @@ class Sink:
     def joined_late(self, received_ns: int) -> None:
         self.told.put(("joined late",))
 
-    def spoiled(self, received_ns: int) -> None:
+    def spoiled(self, source: object, received_ns: int) -> None:
         self.told.put(("spoiled",))
 
     def lost(self, source: object, since_ns: int) -> None:

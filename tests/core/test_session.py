@@ -1530,12 +1530,34 @@ def test_malformed_messages():
 
 
 def test_malformed_message_may_have_been_anyones():
-    """Whoever's topics flow is told, once each; who still waits for all of his was promised nothing yet."""
+    """Whoever's topics were confirmed is told, once each; who still waits for them was promised nothing yet."""
     talk = subscribed("price A", "depth B")
     talk.want(TWO, "price C")
     talk.decided()
     talk.hears(b"{", 1.0)
     assert [ONE] == talk.decided().spoiled
+
+
+def test_malformed_message_while_all_is_stated_anew():
+    """Who flowed before a refusal that may have ended all of his channel is concerned still."""
+    talk = subscribed("price A")
+    talk.want(TWO, "price B")
+    (body,) = talk.said(1.0)
+    talk.answers(body["id"], 1.0, {"message": "no such market"})
+    talk.hears(b"{", 1.0)
+    assert [ONE] == talk.decided().spoiled
+
+
+def test_suspected_again_is_concerned_all_the_same():
+    """Of a restatement that is refused all are suspected; those who flowed before have to hear of the next loss all the same."""
+    talk = subscribed("price A", "depth B")
+    talk.want(TWO, "depth C")
+    talk.agrees(0.0)
+    talk.session.lost(1.0, LOSS)
+    talk.opened(2.0)
+    for body in talk.said(2.0):
+        talk.answers(body["id"], 2.0, {"message": "no such market"} if body["method"].startswith("depth") else None)
+    assert [ONE, TWO] == talk.session.sinks()
 
 
 def test_malformed_messages_now_and_then():

@@ -607,9 +607,9 @@ def test_spoiled(overflow):
     subscription = made(overflow=overflow)
     put(subscription, 1)
     for at in (2, 3, 4):
-        subscription.spoiled(at * SECOND)
+        subscription.spoiled(SOURCE, at * SECOND)
     put(subscription, 2, at=5 * SECOND)
-    subscription.spoiled(6 * SECOND)
+    subscription.spoiled(SOURCE, 6 * SECOND)
     first, second = drained(subscription)
     between, after = Gap("malformed", 2.0, 4.0), Gap("malformed", 6.0, 6.0)
     assert (None, between, [between, after]) == (first.gap, second.gap, subscription.gaps)
@@ -621,17 +621,27 @@ def test_spoiled_as_item():
     subscription = made(gaps=True, clock=clock)
     waiting = Aside(subscription.get)
     clock.until_waited(1)
-    subscription.spoiled(2 * SECOND)
+    subscription.spoiled(SOURCE, 2 * SECOND)
     told = waiting.result()
-    subscription.spoiled(3 * SECOND)
+    subscription.spoiled(SOURCE, 3 * SECOND)
     assert (Gap("malformed", 2.0, 2.0), Gap("malformed", 3.0, 3.0)) == (told, subscription.get_nowait())
+
+
+def test_spoiled_while_lost():
+    """Until something comes again, the gap of the loss has it; from then on it is one of its own."""
+    subscription = made()
+    subscription.lost(SOURCE, 2 * SECOND)
+    subscription.spoiled(SOURCE, 3 * SECOND)
+    put(subscription, 1, at=4 * SECOND)
+    subscription.spoiled(SOURCE, 5 * SECOND)
+    assert [("reconnect", 2.0), ("malformed", 5.0)] == [(gap.reason, gap.since) for gap in subscription.gaps]
 
 
 def test_spoiled_after_the_end():
     """Who has ended is not concerned."""
     subscription = made()
     subscription.finish()
-    subscription.spoiled(SECOND)
+    subscription.spoiled(SOURCE, SECOND)
     assert ([], True) == (subscription.gaps, subscription.closed)
 
 
