@@ -48,6 +48,7 @@ HURRIED_S = 0.5  # for a call in a schedule: it may be that nobody answers
 #: Seconds between the sandbox's stamp of a message and ours; threads and processes wait for their turn on a busy machine.
 TRANSIT_S = 2.0
 ROUNDING_S = 1e-6  # of nanoseconds as seconds in a float
+TWICE = "came twice"
 CLOSE_CODES = (1000, 1001, 1008, 1011, 1012, 1013)
 
 Deed = tuple[Any, ...]
@@ -204,6 +205,7 @@ class Reader(threading.Thread):
         self.policy = policy
         self.begins = begins  # trades made of each market before: these need not come
         self.ends: tuple[int, int] | None = None  # nor need those made after so many; None: it stands
+        self.handed: int | None = None  # messages that the server had handed out by then
         self.error: ExchangeError | None = None  # what ended it
         self.items: list[Any] = []
         self._allowed = 0.0
@@ -294,7 +296,7 @@ class Run:
                 self.ws.ping(timeout=HURRIED_S)
             except ExchangeError:
                 received = reader.begins
-            reader.ends = received
+            reader.ends, reader.handed = received, len(self.tape.handed)
             try:
                 reader.subscription.unsubscribe(timeout=HURRIED_S)
             except ExchangeError:
@@ -457,6 +459,7 @@ def judge(tape: Any, run: Any, reader: Any, sums: Counter[str], transit_s: float
             if isinstance(item, Gap) or (number := facts.identify(item.id)) not in order:
                 continue
             if number in seen:
+                sums[TWICE] += 1
                 raise Broken(f"{number} came twice")
             if number not in handed:
                 raise Broken(f"{number} was never sent")
@@ -473,7 +476,14 @@ def judge(tape: Any, run: Any, reader: Any, sums: Counter[str], transit_s: float
         sums["sent"] += len([number for number in promised if number in handed])
         sums["never sent to us"] += len([number for number in promised if number not in handed])
         sums["delivered"] += len([number for number in promised if number in delivered])
-        missing = [number for number in promised if number not in delivered and (number in handed or not run.ever_forgot)]
+        # What a server that had forgotten us handed out later, to others, was not sent to this one.
+        last = len(tape.handed) if reader.handed is None else reader.handed
+        missing = [
+            number
+            for number in promised
+            if number not in delivered and (not run.ever_forgot or handed.get(number, last) < last)
+        ]
+        sums["forgotten by the server"] += len(promised) - len(delivered.intersection(promised)) - len(missing)
         for (low, low_at), (high, high_at), lost in _holes(came, missing, len(items)):
             between = [gap for at, gap in gaps if low_at < at < high_at]
             if high is None:
@@ -656,7 +666,10 @@ def main() -> int:
         print(f"{exchange}, seed {chosen.seed}, {time.monotonic() - began:.1f} s")
         for name in sorted(sums):
             print(f"  {name:24}{sums[name]:>10,}")
-        print(f"  {'lost in silence':24}{0:>10}\n  {'came twice':24}{0:>10}")
+        owed = sums["sent"] + sums["never sent to us"] - sums["delivered"] - sums["forgotten by the server"]
+        lost = owed - sum(count for name, count in sums.items() if name.startswith("covered by"))
+        print(f"  {'lost in silence':24}{lost:>10,}\n  {TWICE:24}{sums[TWICE]:>10,}")
+        failed = failed or lost > 0 or sums[TWICE] > 0
     return 1 if failed else 0
 
 

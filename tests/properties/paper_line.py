@@ -74,6 +74,7 @@ class Consumer:
         self.places = places
         self.begins = (0, 0)
         self.ends: tuple[int, int] | None = None
+        self.handed: int | None = None
         self.error: ExchangeError | None = None
         self.items: list[Any] = []
         self.pending: Any = None  # its wish, until that is settled
@@ -122,7 +123,7 @@ class Exchange:
         if self.spoiling:
             self.spoiling -= 1
             # Before the name, so that nobody knows whose it was, or after it.
-            message = message[: 5 if self.spoiling % 2 else -3]
+            message = message[: 5 if sum(numbers) % 2 else -3]
         self.out.append((message, len(self.handed) - 1))
 
     def obey(self, now: float) -> None:
@@ -251,7 +252,7 @@ class Line:
             consumer = self.consumers[which % len(self.consumers)]
             if consumer.ends is None:
                 self.read(1000)  # what was not read yet is nobody's
-                consumer.ends = self._count()
+                consumer.ends, consumer.handed = self._count(), len(self.exchange.handed)
                 self._forget(consumer.subscription)
                 consumer.subscription.finish()
 
