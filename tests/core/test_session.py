@@ -1549,7 +1549,7 @@ def test_malformed_message_while_all_is_stated_anew():
 
 
 def test_suspected_again_is_concerned_all_the_same():
-    """Of a restatement that is refused all are suspected; those who flowed before have to hear of the next loss all the same."""
+    """Of a restatement that is refused all are suspected; those who flowed before hear of the next loss all the same."""
     talk = subscribed("price A", "depth B")
     talk.want(TWO, "depth C")
     talk.agrees(0.0)
