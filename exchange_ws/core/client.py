@@ -597,6 +597,8 @@ class Client:
                 connection.push(pending)
             for connection, pending in waits:
                 connection.wait(pending)
+            with self._lock:
+                self._check_usable()  # it may have been confirmed while somebody closed
         except BaseException:
             subscription.end(None)  # and nothing of it stays on the wire
             raise

@@ -612,7 +612,7 @@ class Session:
         heartbeat, self._ping = self._ping, None
         self._awaited.clear()
         self._tombstones.clear()
-        self._missed |= self._inquiries.missed().union(*(join.topics for join in self._joins if not join.trial))
+        self._missed |= self._inquiries.missed().union(*(join.topics for join in self._joins if join.pending.settled))
         self._missed &= set().union(*(join.topics for join in self._joins))
         for serial in self._inquiries.clear():
             question = self._waiting[serial]
