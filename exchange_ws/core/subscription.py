@@ -9,9 +9,9 @@ import queue
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import repeat
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice, repeat
+from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 import attrs
 
@@ -47,10 +47,11 @@ DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK = "drop_oldest", "drop_newest", "
 OVERFLOWS = (DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK)
 
 GAPS_KEPT = 10_000  # of one subscription, the newest: a consumer that has stopped must not cost memory for ever
-GAPS_MET = 64  # one after the other without an event between that could carry them; raw ones never can
 WARN_EVERY_S = 60.0  # one line of log for an overflow that goes on, not one a message
 LAG_EVERY = 64  # messages for each sample of the lag
 JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is closed
+SIDE_BY_SIDE = 64  # gaps without a message between them that wait one by one; of more the oldest become one
+SLOTS = 10_000  # of LATEST, or as many as the buffer's limit: there are fewer markets, but a push may name any set of them
 
 
 #: Under which ids the exchange sends topics, as their keys.
@@ -82,13 +83,18 @@ class Recovery:
         return isinstance(self.what, Answer) and not self.what.first
 
 
+#: What stands in the buffer beside messages.
+Marker = Union[Gap, Stated, Recovery]
+
+
 class Slot:
-    """In the buffer under LATEST: the newest message of one topic (None: taken), and a gap for those it replaced unparsed."""
+    """In the buffer under LATEST: the newest message of one topic, and a gap for those it replaced unparsed."""
 
-    __slots__ = ("gap", "message", "names", "received_ns")
+    __slots__ = ("gap", "key", "message", "names", "received_ns")
 
-    def __init__(self, message: bytes, received_ns: int, names: Names) -> None:
-        self.message: bytes | None = message
+    def __init__(self, key: Any, message: bytes, received_ns: int, names: Names) -> None:
+        self.key = key
+        self.message = message
         self.received_ns = received_ns
         self.names = names
         self.gap: Gap | None = None
@@ -144,7 +150,7 @@ class Subscription:
         # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
         # under _guard. Consumers pop under _consuming; a reader that drops or marks takes that too.
         self._buffer: deque[tuple[int, Any]] = deque()
-        self._slots: dict[Any, Slot] = {}  # LATEST: the last slot of each topic
+        self._slots: dict[Any, Slot] = {}  # LATEST: the last slot of each topic, while it waits and may be replaced
         self._newest: tuple[bytes, int, Names] | None = None
         # What each connection's ids mean, made of its `aliases`, and what they mean where the buffer ends.
         self._known: dict[object, tuple[object, Names]] = {}
@@ -167,7 +173,7 @@ class Subscription:
         self._decoder = Decoder(dialect, topics, numbers)
         self._decoded: deque[Any] = deque()
         # Markers that an overflow pushed out of the buffer: they stand before it.
-        self._head: deque[Gap | Stated | Recovery] = deque()
+        self._head: deque[Marker] = deque()
         self._markers = 0  # in the buffer: its limit is one of messages
         self._answers = 0  # in the buffer or the head, of those that may have events
         self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
@@ -657,11 +663,17 @@ class Subscription:
             with self._consuming:
                 self._mark(gap, now_ns)
 
-    def _mark(self, marker: Gap | Stated | Recovery, now_ns: int) -> None:
+    def _mark(self, marker: Marker, now_ns: int) -> None:
         """Requires `_guard` and `_consuming`. This stands after all that has come, and before all that will."""
         self._slots.clear()  # LATEST: else what comes next could take a place before it
-        self._markers += 1
-        self._buffer.append((now_ns, marker))
+        buffer = self._buffer
+        run: list[Marker] = [marker]
+        while not isinstance(marker, Recovery) and buffer and isinstance(buffer[-1][1], (Gap, Stated)):
+            run.append(buffer.pop()[1])
+        self._markers -= len(run) - 1
+        run = _folded([*reversed(run)])  # or the markers of a consumer that has stopped would fill the memory
+        self._markers += len(run)
+        buffer.extend(zip(repeat(now_ns), run))
 
     def _room(self) -> int:
         """Requires `_consuming`. How many messages fit into the buffer."""
@@ -678,12 +690,40 @@ class Subscription:
                 key = id(self._names), key  # two connections may give the same id
             with self._consuming:  # or the consumer could take the slot between our look and our change
                 slot = self._slots.get(key)
-                if slot is None or slot.message is None or slot.names is not self._names:
-                    self._slots[key] = slot = Slot(message, received_ns, self._names)
+                if slot is None or slot.names is not self._names:
+                    if len(self._buffer) - self._markers >= max(self._limit, SLOTS):
+                        self._drop_slot(received_ns)
+                    self._slots[key] = slot = Slot(key, message, received_ns, self._names)
                     self._buffer.append((received_ns, slot))
                     continue
                 slot.gap = self._count_drop(1, received_ns, slot.gap, slot.received_ns)
                 slot.message, slot.received_ns = message, received_ns
+
+    def _drop_slot(self, now_ns: int) -> None:
+        """Requires `_guard` and `_consuming`. LATEST: make room by the message that has waited longest."""
+        moved: list[Marker] = []
+        gap: Gap | None = None
+        while True:
+            since_ns, payload = self._buffer.popleft()
+            if isinstance(payload, (Gap, Stated, Recovery)):
+                self._markers -= 1
+                moved.append(payload)
+                continue
+            if isinstance(payload, Slot):  # else bytes, of one that a consumer has begun to take
+                self._let_go(payload)
+                gap = payload.gap
+            break
+        before = self._open_gap if gap is None and any(marker is self._open_gap for marker in self._head) else gap
+        self._open_gap = self._count_drop(1, now_ns, before, since_ns)
+        if before is None or before is gap:
+            moved.append(self._open_gap)
+        if moved:
+            self._head = deque(_folded([*self._head, *moved]))
+
+    def _let_go(self, slot: Slot) -> None:
+        """Requires `_consuming`. *slot* waits no more; a newer one of its topic may."""
+        if self._slots.get(slot.key) is slot:
+            del self._slots[slot.key]
 
     def _overflowing(self, messages: list[bytes], received_ns: int) -> float:
         """Requires `_guard`. The buffer cannot take all of *messages*, or so it seems while there are markers in it."""
@@ -708,7 +748,9 @@ class Subscription:
 
     def _drop_newest(self, dropped: int, received_ns: int) -> None:
         """Requires `_guard` and `_consuming`."""
-        last = self._buffer[-1][1] if self._buffer else None
+        # What was stated meanwhile stands behind the gap, which goes on: no message stands between.
+        tail = [payload for _, payload in islice(reversed(self._buffer), 2)]
+        last = tail[-1] if len(tail) == 2 and isinstance(tail[0], Stated) else tail[0] if tail else None
         known = last if last is self._open_gap else None
         self._open_gap = self._count_drop(dropped, received_ns, known, received_ns)
         if known is None:
@@ -717,6 +759,7 @@ class Subscription:
     def _drop_oldest(self, messages: list[bytes], received_ns: int) -> None:
         """Requires `_guard` and `_consuming`."""
         buffer = self._buffer
+        moved: list[Marker] = []
         dropped, since_ns = 0, received_ns
         keep = max(0, self._limit - len(messages))
         while buffer and (not keep or len(buffer) - self._markers > keep):
@@ -727,7 +770,9 @@ class Subscription:
                 dropped += 1
             else:
                 self._markers -= 1
-                self._head.append(payload)
+                moved.append(payload)
+        if moved:
+            self._head = deque(_folded([*self._head, *moved]))
         if len(messages) > self._limit:
             dropped += len(messages) - self._limit
             messages = messages[-self._limit :]
@@ -873,15 +918,14 @@ class Subscription:
             log.warning("%s: an update that cannot be read is skipped, as later ones will be: %s", self.name, type(error))
 
     def _unwrap(self, slot: Slot) -> None:
-        """Requires `_consuming`. Put what LATEST kept where it stood, and leave the slot unusable for its reader."""
-        message, slot.message = slot.message, None
-        assert message is not None
+        """Requires `_consuming`. Put what LATEST kept where it stood, and leave the slot to no reader."""
+        self._let_go(slot)
         self._decoder.name(slot.names)
-        self._buffer.appendleft((slot.received_ns, message))
+        self._buffer.appendleft((slot.received_ns, slot.message))
         if slot.gap is not None:
             self._meet(slot.gap)
 
-    def _meet(self, marker: Gap | Stated | Recovery) -> None:
+    def _meet(self, marker: Marker) -> None:
         """Requires `_consuming`. Something other than a message stands here."""
         self._skipped = None
         if isinstance(marker, Stated):
@@ -902,7 +946,7 @@ class Subscription:
         if self._wants_gaps:
             self._decoded.append(gap)
         self._met.append(gap)
-        if len(self._met) > GAPS_MET:
+        if len(self._met) > SIDE_BY_SIDE:  # raw events never carry them
             self._met[:2] = [_both(*self._met[:2])]
 
     def _recover(self, marker: Recovery) -> None:
@@ -1040,6 +1084,32 @@ def _tell(told: queue.SimpleQueue[Any], name: str) -> None:
         except Exception:
             log.exception("%s: the callback raised", name)
         del item, callback, what  # before the next wait
+
+
+def _folded(markers: Sequence[Marker]) -> list[Marker]:
+    """*markers* with no message between, as few that mean the same; questions and answers keep their place."""
+    folded: list[Marker] = []
+    for recovery, run in groupby(markers, lambda marker: isinstance(marker, Recovery)):
+        folded += run if recovery else _as_few(run)
+    return folded
+
+
+def _as_few(markers: Iterable[Marker]) -> list[Marker]:
+    """The gaps in order, then what was stated since the last loss."""
+    gaps: list[Gap] = []
+    topics: dict[Topic, None] = {}
+    names: Names | None = None
+    for marker in markers:
+        if isinstance(marker, Gap):
+            gaps.append(marker)
+            if marker.reason == "reconnect":
+                topics.clear()  # nothing is owed any more for what was stated on a link that is gone
+        elif isinstance(marker, Stated):
+            topics.update(dict.fromkeys(marker.topics))
+            names = names if marker.names is None else marker.names
+    while len(gaps) > SIDE_BY_SIDE:
+        gaps[:2] = [_both(*gaps[:2])]
+    return [*gaps, *([Stated(tuple(topics), names)] if topics or names is not None else [])]
 
 
 def _both(first: Gap, second: Gap) -> Gap:

@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange_ws.clock import SystemClock
+from exchange_ws.core import subscription as subscription_module
 from exchange_ws.core.subscription import (
     BLOCK,
     DROP_NEWEST,
@@ -33,6 +34,8 @@ from exchange_ws.core.subscription import (
     LATEST,
     OVERFLOWS,
     RAISE,
+    SIDE_BY_SIDE,
+    SLOTS,
     WARN_EVERY_S,
     Listener,
     Subscription,
@@ -1310,6 +1313,72 @@ def test_gaps_are_bounded():
         subscription.get_nowait()
     kept = subscription.gaps
     assert (GAPS_KEPT, GAPS_KEPT + 10) == (len(kept), subscription.counters()["gaps"])
+
+
+@pytest.mark.parametrize("overflow", OVERFLOWS)
+@pytest.mark.parametrize("messages", [0, 1])
+def test_markers_are_bounded(overflow, messages):
+    """
+    For a consumer that has stopped, losses and statements without end leave a few gaps, which cover all of them, from the
+    first to the last.
+    """
+    subscription = made(overflow=overflow, queue_size=1, gaps=True)
+    for number in range(messages):
+        put(subscription, number)
+    for second in range(1, 1001):
+        subscription.lost(SOURCE, second * SECOND)
+        subscription.stated(SOURCE, subscription.wanted, second * SECOND + 1)
+        subscription.stated(SOURCE, subscription.wanted, second * SECOND + 2)
+        subscription.restored(SOURCE, second * SECOND + 3)
+    waiting = len(subscription._buffer) + len(subscription._head)
+    gaps = [item for item in drained(subscription) if isinstance(item, Gap)]
+    assert (messages + SIDE_BY_SIDE + 1, SIDE_BY_SIDE, 1000) == (waiting, len(gaps), len(subscription.gaps))
+    assert (1.0, 1000.000000003) == (gaps[0].since, gaps[-1].until)
+
+
+@pytest.mark.parametrize("overflow", [DROP_OLDEST, DROP_NEWEST, LATEST])
+def test_markers_among_drops_are_bounded(overflow):
+    """So they do where messages come between, and what is delivered, missing and put adds up."""
+    subscription = made(overflow=overflow, queue_size=3, gaps=True)
+    for number in range(1000):
+        subscription.lost(SOURCE, number * SECOND)
+        put(subscription, *range(5 * number, 5 * number + 5), at=number * SECOND + 1)
+        subscription.stated(SOURCE, subscription.wanted, number * SECOND + 2)
+        subscription.restored(SOURCE, number * SECOND + 3)
+    waiting = len(subscription._buffer) + len(subscription._head)
+    items = drained(subscription)
+    delivered = [item for item in items if not isinstance(item, Gap)]
+    dropped = sum(gap.dropped for gap in subscription.gaps if gap.reason == "overflow")
+    limit = 1000 if overflow == LATEST else 3  # slots between two losses are not one topic's
+    assert (5000 - len(delivered), 5000 - len(delivered)) == (dropped, subscription.dropped)
+    assert (limit, True) == (len(delivered), waiting <= 4 * limit + SIDE_BY_SIDE + 1)
+
+
+def test_slots_are_bounded(monkeypatch):
+    """
+    Under LATEST what names ever new topics costs no memory without end: beyond so many the oldest go, and are counted; and what
+    was taken leaves nothing behind.
+    """
+    monkeypatch.setattr(subscription_module, "SLOTS", 4)
+    subscription = made("tape *", overflow=LATEST, queue_size=3, gaps=True)
+    for number in range(100):
+        put(subscription, 2 * number, 2 * number + 1, name=f"tape {number}")
+    waiting = len(subscription._buffer) + len(subscription._head)
+    items = [item if isinstance(item, Gap) else (item.id, item.gap.dropped) for item in drained(subscription)]
+    numbers = [item for item in items if not isinstance(item, Gap)]
+    told = sum(gap.dropped for gap in subscription.gaps)
+    assert ([(193, 193), (195, 1), (197, 1), (199, 1)], 196, 196) == (numbers, told, subscription.dropped)
+    assert (True, {}) == (waiting <= 4 + SIDE_BY_SIDE, subscription._slots)
+    put(subscription, 200, name="tape 3")
+    assert [(200, 0)] == [seen(item) for item in drained(subscription)]
+
+
+def test_slots_of_all_markets():
+    """There is room for a slot of each market of a whole exchange, whatever the limit of the buffer."""
+    subscription = made("tape *", overflow=LATEST, queue_size=1)
+    for number in range(SLOTS):
+        put(subscription, number, name=f"tape {number}")
+    assert (SLOTS, 0) == (subscription.qsize(), subscription.dropped)
 
 
 def test_too_slow():
