@@ -51,6 +51,7 @@ WARN_EVERY_S = 60.0  # one line of log for an overflow that goes on, not one a m
 LAG_EVERY = 64  # messages for each sample of the lag
 JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is closed
 SIDE_BY_SIDE = 64  # gaps without a message between them that wait one by one; of more the oldest become one
+STATES_TOLD = 1000  # that wait for a function which has not returned, the newest
 SLOTS = 10_000  # of LATEST, or as many as the buffer's limit: there are fewer markets, but a push may name any set of them
 
 
@@ -1057,7 +1058,14 @@ class Listener:
         self._begun = threading.Lock()  # taken once, for the thread's start; never given back
 
     def tell(self, what: Any) -> None:
-        """Have the function called with *what*. Any thread; never waits."""
+        """Have the function called with *what*. Any thread, one at a time; never waits."""
+        if self._told.qsize() >= STATES_TOLD:
+            try:
+                self._told.get_nowait()
+            except queue.Empty:
+                pass  # the function has returned just now
+            else:
+                log.warning("%s: the callback does not return; the oldest news for it is left out", self._thread.name)
         self._told.put((self._callback, what))
         if self._begun.acquire(blocking=False):
             self._thread.start()

@@ -36,6 +36,7 @@ from exchange_ws.core.subscription import (
     RAISE,
     SIDE_BY_SIDE,
     SLOTS,
+    STATES_TOLD,
     WARN_EVERY_S,
     Listener,
     Subscription,
@@ -826,6 +827,27 @@ def test_listener(caplog):
     listener.close(LIMIT_S)
     unused.close(LIMIT_S)
     assert (["first", "bad", "last"], ["a listener: the callback raised"]) == (told.first(3), caplog.messages)
+
+
+def test_listener_that_is_held_up(caplog):
+    """Of news for a function that does not return, the newest wait, and the log says that others do not."""
+    entered, go = threading.Event(), threading.Event()
+    told: list[Any] = []
+
+    def callback(what: int) -> None:
+        entered.set()
+        assert go.wait(LIMIT_S)
+        told.append(what)
+
+    listener = Listener(callback, "a listener")
+    listener.tell(-1)
+    assert entered.wait(LIMIT_S)
+    for number in range(STATES_TOLD + 2):
+        listener.tell(number)
+    go.set()
+    listener.close(LIMIT_S)
+    assert [-1, *range(2, STATES_TOLD + 2)] == told
+    assert 2 * ["a listener: the callback does not return; the oldest news for it is left out"] == caplog.messages
 
 
 # unsubscribe, topics, counters -----------------------------------------------------------------------------------------------
