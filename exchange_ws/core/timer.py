@@ -22,6 +22,7 @@ RETRY_S = 1.0  # after an error of ours in a tick: the others must go on, and th
 LOOK_S = 5.0  # longest wait, hence the time after a sleep of the machine until it is noticed; a look costs 0.2 ms at most
 #: Beyond what was asked for, or beyond the other clock: more than a busy machine holds a thread up, or than a clock is slewed.
 SLEPT_S = 3.0
+STALE = 64  # moments in the heap that are nobody's any more, beside as many as there are others
 
 
 class Ticking(Protocol):
@@ -92,6 +93,10 @@ class Timer:
             return
         self._moments[entry] = due
         first = not self._heap or due < self._heap[0][0]
+        if len(self._heap) >= STALE + 2 * len(self._moments):
+            # Who is ticked at once, again and again, leaves each time a later moment behind that is not his any more.
+            self._heap = [(moment, next(self._numbers), one) for one, moment in self._moments.items() if one is not entry]
+            heapq.heapify(self._heap)
         heapq.heappush(self._heap, (due, next(self._numbers), entry))
         if self._thread is None:
             self._looked, self._asked = self._clocks(), 0.0

@@ -34,6 +34,7 @@ class TwoClocks(HeldClock):
         self.ahead = ahead
         self.move(now)
         self.until_waited(waits + 1)
+from exchange_ws.core.timer import RETRY_S, STALE, Timer
 
 
 class Log:
@@ -157,6 +158,20 @@ def test_wakes_for_the_new_first(timer, clock, told):
     clock.until_waited(1)
     timer.schedule(Entry("now", told), 100.0)
     assert [("now", 100.0)] == told.first(1)
+
+
+def test_earlier_moments_pile_up_nowhere(timer, clock, told):
+    """However often entries are asked for earlier than before, what is kept is bounded, and who is due first ticks first."""
+    first, second = Entry("first", told), Entry("second", told)
+    for step in range(10_000):
+        timer.schedule(first, 30_000.0 - step)
+        timer.schedule(second, 40_000.0 - step)
+    assert len(timer._heap) <= STALE + 2 * 2
+    clock.until_waited(1)
+    clock.move(20_001.0)
+    assert [("first", 20_001.0)] == told.first(1)
+    clock.move(30_001.0)
+    assert [("first", 20_001.0), ("second", 30_001.0)] == told.first(2)
 
 
 def test_sleeps_for_those_behind(timer, clock, told):
