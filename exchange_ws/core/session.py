@@ -522,9 +522,12 @@ class Session:
 
     def tick(self, now: float) -> float:
         """Do what is due. Returns the next moment at which something is, infinity if nothing."""
-        for pending in [pending for pending in self._waiting.values() if pending.deadline <= now]:
+        overdue = [pending for pending in self._waiting.values() if pending.deadline <= now]
+        for pending in overdue:
             if now <= pending.deadline + LATE_S or not self._put_off(pending, now):
                 self._overdue(pending, now)
+        if overdue:
+            self._forget_settled()  # those of an hour without a link would all wait for it
         if self.state == CLOSED:
             return self._closing_at if now < self._closing_at else math.inf
         due = min((pending.deadline for pending in self._waiting.values()), default=math.inf)
@@ -627,8 +630,7 @@ class Session:
                 self._settle(pending, error=self._loss_of(pending, error))
             elif not command.replay and self.state != CONNECTING:
                 self._settle(pending, error=self._loss_of(pending, error))
-        self._urgent = deque(pending for pending in self._urgent if not pending.settled)
-        self._calls = deque(pending for pending in self._calls if not pending.settled)
+        self._forget_settled()
         for known in (self._stated, self._unsure, self._dirty):
             known.clear()
         for said in (self._saying, self._said, self._gone, self._ids, self._early, self._learned):
@@ -642,6 +644,10 @@ class Session:
         self._look_at = math.inf
         self._doubted.clear()
         self._pause_until = 0.0
+
+    def _forget_settled(self) -> None:
+        self._urgent = deque(pending for pending in self._urgent if not pending.settled)
+        self._calls = deque(pending for pending in self._calls if not pending.settled)
 
     @staticmethod
     def _loss_of(pending: Pending, error: ExchangeError) -> ExchangeError:

@@ -462,6 +462,17 @@ def test_tombstones_are_bounded():
     assert {"unasked": 1, "late": 1} == {name: talk.session.counters[name] for name in ("unasked", "late")}
 
 
+@pytest.mark.parametrize("kind", ["query", "ping"])
+def test_nothing_of_an_unsaid_call_is_kept(kind):
+    """What times out before there is a link to say it on leaves nothing behind, however long there is none."""
+    talk = subscribed("price A", backoff=Backoff(base=3600.0, cap=3600.0))
+    talk.session.lost(0.0, LOSS)
+    command = QUERY if kind == "query" else Command("ping", kind=PING, replay=True)
+    pendings = [talk.session.submit(command, float(second), second + 1.0) for second in range(100) if talk.session.tick(second)]
+    talk.session.tick(100.0)
+    assert ([RequestTimeout] * 100, 0, 0) == (errors(*pendings), len(talk.session._calls), len(talk.session._urgent))
+
+
 def test_nothing_of_a_call_is_kept():
     """What was answered, by a reply or by a pong, leaves nothing behind."""
     talk = Talk(DELTA).opened()
