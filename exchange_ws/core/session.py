@@ -101,6 +101,8 @@ MALFORMED = Pace(100, 60.0, "ours")  # unreadable messages; more means that we d
 EARLY = 256  # updates of a channel, kept while the statement that will tell their ids has no answer yet
 EARLY_BYTES = 2**20  # of them together, so that a flood of large ones costs no memory either
 GONE_S = 60.0  # for which updates under an id that was dropped are known as late: some are always on their way
+GONE = 1024  # such ids, the latest
+NOBODYS = 1024  # ids that calls were told and nobody here wants, the latest: none may be taken for another statement's
 LEARNED = 10_000  # symbols of all-symbols topics that get a route of their own; more are parsed twice, never lost
 LATE_S = 3.0  # seen so long after a deadline: this process stood still, since no busy machine holds a thread up so long
 CLOSE_WAIT_S = 1.0  # for the peer's close frame; a healthy one answers in a round trip
@@ -966,6 +968,10 @@ class Session:
         elif command.kind == SUBSCRIBE:
             # By a call: the ids are nobody's, and must not be taken for those of the next statement.
             self._rename({alias: () for alias in reply.aliases if alias not in self._aliases})
+            nobodys = [alias for alias, bound in self._aliases.items() if not bound]
+            if len(nobodys) > NOBODYS:
+                forgotten = set(nobodys[:-NOBODYS])
+                self._aliases = {alias: bound for alias, bound in self._aliases.items() if alias not in forgotten}
         elif command.kind == UNSUBSCRIBE:
             self._ended_too(reply, frozenset())
 
@@ -1208,6 +1214,8 @@ class Session:
                 left[alias] = rest
             else:
                 self._gone[alias] = bound, now + GONE_S
+        while len(self._gone) > GONE:
+            del self._gone[next(iter(self._gone))]
         if left != self._aliases:
             self._aliases = left
         for topic in topics:

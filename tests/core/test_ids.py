@@ -17,7 +17,7 @@ from core_languages import DELTA, IDS, LOGIN_COMMAND, topic, topics, update, wir
 
 from exchange_ws.clock import SystemClock
 from exchange_ws.core.messages import CALL, SUBSCRIBE, UNSUBSCRIBE, Command, Limits
-from exchange_ws.core.session import EARLY, EARLY_BYTES, GONE_S, Backoff, Session
+from exchange_ws.core.session import EARLY, EARLY_BYTES, GONE, GONE_S, NOBODYS, Backoff, Session
 from exchange_ws.core.subscription import DROP_NEWEST, DROP_OLDEST, LATEST, Subscription
 from exchange_ws.errors import AuthenticationError, ConnectionLost, RequestTimeout, SubscriptionRejected, UpdateTimeout
 from exchange_ws.events import Trade
@@ -220,6 +220,34 @@ def test_late_updates():
     assert (2, 0) == talk.counted("late", "unrouted")
     talk.hears(update("price x1"), now=GONE_S + 0.5)
     assert (2, 1) == talk.counted("late", "unrouted")
+
+
+def test_dropped_ids_are_bounded():
+    """However many topics are subscribed and dropped, the latest of their ids are known, and nothing else is kept."""
+    talk = Talk()
+    for number in range(GONE + 2):
+        talk.want(ONE, "price A")
+        talk.says()
+        talk.confirms(**{f"x{number}": "A"})
+        talk.unwant(ONE, "price A")
+        talk.says()
+        talk.hears({"re": "unsub", "ok": True, "ids": {f"x{number}": None}})
+    for number in (1, 2, GONE + 1):
+        talk.hears(update(f"price x{number}"))
+    assert (2, 1, GONE, {}) == (*talk.counted("late", "unrouted"), len(talk.session._gone), talk.session.aliases)
+    kept = (talk.session._ids, talk.session._said, talk.session._waiting, talk.session._awaited, talk.session._early)
+    assert ({}, {}, {}, {}, {}) == kept
+
+
+def test_ids_of_calls_are_bounded():
+    """Ids that only a call was told are remembered as nobody's, the latest of them, beside those of topics."""
+    talk = Talk().subscribed(x1="price A")
+    for number in range(NOBODYS + 2):
+        talk.call("sub", SUBSCRIBE)
+        talk.says()
+        talk.hears({"re": "sub", "ok": True, "ids": {f"y{number}": None}})
+    kept = [f"price y{number}".encode() for number in range(2, NOBODYS + 2)]
+    assert [b"price x1", *kept] == list(talk.session.aliases)
 
 
 # Which reply is whose --------------------------------------------------------------------------------------------------------
