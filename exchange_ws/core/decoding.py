@@ -18,7 +18,8 @@ from exchange_ws.events import Event, Gap, Numbers
 __all__ = ["UNREADABLE", "Decoder"]
 
 #: What decoding raises for what an exchange sends against its documentation, or ours against what it sends.
-UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+#: A `RecursionError` is from what is nested as deeply as a parser allows, and too deeply for `str`.
+UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 
 REMEMBERED = 256  # ids a symbol, at least; a replay has at most 100 trades, all of them among the last that were delivered
 WATCHED = 64  # gaps that may still turn out repaired, the latest: a link that flaps makes one after the other
@@ -147,7 +148,7 @@ class Decoder:
         """The topics that *message* has news of, where `route` does not tell."""
         try:
             update = self._decode(message)
-        except ValueError:
+        except UNREADABLE:
             return ()
         return update.keys if isinstance(update, Update) else ()
 

@@ -7,6 +7,7 @@ A dialect is functions: no state, no clock, no I/O. What must be remembered, the
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NoReturn
 
@@ -102,7 +103,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_scan = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number beyond all floats")
+    return number
+
+
+_scan = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).raw_decode
 
 
 def parse_with_json(message: bytes) -> Any:
@@ -110,6 +118,8 @@ def parse_with_json(message: bytes) -> Any:
     text = message.decode().strip(" \t\r\n")
     try:
         value, end = _scan(text)
+        if "\\u" in text:  # half of a surrogate pair has no UTF-8, and whoever writes it somewhere would get an error
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
     if end != len(text):

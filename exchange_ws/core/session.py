@@ -471,7 +471,7 @@ class Session:
         self._heard_at = now
         try:
             said = self.dialect.decode(message)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter where words are made of what a parser just allows to be nested so
             self._count_malformed(now)
             return ()
         if isinstance(said, Update):

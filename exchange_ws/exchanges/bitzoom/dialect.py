@@ -489,9 +489,14 @@ def means(one: Topic, echo: Any) -> bool:
     told = {name.lower(): value for name, value in echo.items()}
     data = json.loads(one.args[0])
     return all(
-        told.get(name.lower()) in (None, "") if name not in data else str(told.get(name.lower())) == str(data[name])
+        told.get(name.lower()) in (None, "") if name not in data else _alike(told.get(name.lower()), data[name])
         for name in {*data, *CHANNELS[one.channel]}
     )
+
+
+def _alike(told: Any, said: Any) -> bool:
+    """Whether these are the same, be they text or numbers. What is neither may be nested too deeply to make text of it."""
+    return str(told) == str(said) if isinstance(told, (str, int, float)) else bool(told == said)
 
 
 # Events --------------------------------------------------------------------------------------------------------------------
