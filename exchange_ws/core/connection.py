@@ -536,6 +536,8 @@ class Connection:
                     run = []
                 sinks = None
                 self._hear(message, received_ns)
+                if isinstance(session.doom, WireError):
+                    return  # too much of it could not be read: what is behind may be endless, and a gap will cover it
                 routes = session.routes
             elif found is sinks:
                 run.append(message)

@@ -407,6 +407,24 @@ def test_hostile_messages_of_a_sandbox(name):
         assert (len(texts), 0, "open") == (stats["malformed"] + stats["unknown"], stats["reconnects"], ws.state)
 
 
+def test_flood_of_unreadable_messages(caplog):
+    """
+    More than so many in a minute, and the exchange speaks another language: the link ends, and nothing behind them is read, or
+    a single read of them would keep the reader and the log busy for minutes.
+    """
+
+    def script(talk: Talk, exchange: Exchange) -> None:
+        subscribed(talk)
+        talk.connection.send((frame(b"{") * 1000 + frame(update("1"))) * 10)
+        until_closed(talk)
+
+    with Exchange(script, going_on) as peer, WhiteBIT(peer.address, reconnect=SOON) as ws:
+        prices = ws.subscribe_lastprice("BTC_USDT", timeout=LIMIT_S)
+        event = prices.get(LIMIT_S)
+        assert (Decimal(2), True) == (event.price, any(gap.reason == "reconnect" for gap in prices.gaps))
+        assert (MALFORMED.count + 1, 1) == (ws.stats()["malformed"], ws.stats()["reconnects"])
+
+
 def test_reader_outlives_a_refusal_without_words():
     """A refusal with an error nested too deeply to be written is counted; its request times out, the next is answered."""
     deep = "[" * 1000 + "]" * 1000
