@@ -61,6 +61,8 @@ LESSER = ("id", "bids/asks", "ask_size", "bid_size")
 BETWEEN = 2
 #: Characters of JSON that are worth a column; of that, and of nothing else, the rest may be cut off.
 DATA_WIDTH = 20
+#: Digits before or after the point beyond which a number is written with an exponent.
+DIGITS = 50
 #: Columns whose text is a word rather than a number.
 WORDS = frozenset({"time", "symbol", "side", "kind", "type", "status", "role", "asset", "data"})
 SIDE_STYLES = {"buy": "green", "sell": "red"}
@@ -285,7 +287,7 @@ def to_json(item: Any) -> str:
 def _plain(value: Any) -> Any:
     """What JSON has no word for."""
     if isinstance(value, Decimal):
-        return format(value, "f")  # str() writes 1E-8
+        return _digits(value)
     if attrs.has(type(value)):
         return attrs.asdict(value)
     return str(value)
@@ -611,7 +613,8 @@ def _level(price: Any, size: Any) -> str:
 
 
 def _digits(value: Any) -> str:
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    # str() writes 1E-8. But 1e999999999, which is a number too, would be a gigabyte of zeros.
+    return format(value, "f") if isinstance(value, Decimal) and abs(value.adjusted()) < DIGITS else str(value)
 
 
 def _clock_time(seconds: float | None) -> str:

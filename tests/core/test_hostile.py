@@ -20,12 +20,14 @@ from core_peers import CLOSE, Exchange, Talk, frame
 from wire_peers import LIMIT_S
 
 from exchange_ws import Backoff, WhiteBIT
+from exchange_ws.cli import to_json
 from exchange_ws.clock import SystemClock
 from exchange_ws.core.dialect import Dialect, parse, parse_with_json
 from exchange_ws.core.messages import Limits, Topic, Update
 from exchange_ws.core.session import MALFORMED, Session
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, Subscription
 from exchange_ws.errors import RequestRejected, RequestTimeout, UpdateTimeout, WireError
+from exchange_ws.events import LastPrice
 from exchange_ws.exchanges.bitzoom import dialect as bitzoom
 from exchange_ws.exchanges.bybit import spot_v3_dialect as bybit
 from exchange_ws.exchanges.whitebit import dialect as whitebit
@@ -257,6 +259,12 @@ def test_deep_echo():
         head = b'{"channel":"/api/v1/ticker","event":"sub","data":{"id' + str(number).encode()
         reader.session.receive(head + b'":{"symbol":' + echo + b"}}}", 0.0)
     assert ["id0", "id1"] == [key.decode().rpartition('"')[2] for key in reader.session.aliases]
+
+
+def test_enormous_number_is_shown():
+    """A number of a billion digits is a Decimal, and a line of JSON that says so in a few characters."""
+    event = LastPrice("x", "x", "A", None, 0.0, None, None, Decimal("1e999999999"))
+    assert "1E+999999999" == json.loads(to_json(event))["price"]
 
 
 # Over sockets ----------------------------------------------------------------------------------------------------------------
