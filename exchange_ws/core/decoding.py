@@ -23,6 +23,7 @@ UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeErro
 
 REMEMBERED = 256  # ids a symbol, at least; a replay has at most 100 trades, all of them among the last that were delivered
 WATCHED = 64  # gaps that may still turn out repaired, the latest: a link that flaps makes one after the other
+SYMBOLS = 10_000  # of one subscription whose ids are remembered, the latest to come up: more than an exchange has
 
 
 class Replay:
@@ -257,6 +258,8 @@ class Decoder:
         replay = self._replays.get(key)
         if replay is None:
             replay = self._replays[key] = Replay()
+            if len(self._replays) > SYMBOLS:
+                del self._replays[next(iter(self._replays))]
         new, replayed, overlaps = replay.take(events, topic.repeats)
         if replayed and self._watches:
             # Or nothing was traded before, and nothing since.

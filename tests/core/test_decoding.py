@@ -9,7 +9,7 @@ from counting_language import COUNTING, push, rows, topic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exchange_ws.core.decoding import REMEMBERED, Decoder
+from exchange_ws.core.decoding import REMEMBERED, SYMBOLS, Decoder
 from exchange_ws.events import Gap
 
 
@@ -203,6 +203,15 @@ def test_memory_is_bounded():
     reader.stated()
     again = reader.read(*range(last - REMEMBERED + 1, last + 2))
     assert (True, replay(last + 1)) == (size <= 2 * (REMEMBERED + 3), again)
+
+
+def test_symbols_are_bounded():
+    """However many symbols come up in a topic of all of them, the ids of the latest are known."""
+    reader = Reader("replay *")
+    for number in range(SYMBOLS + 1):
+        reader.read(1, 2, name=f"replay {number}")
+    again = [reader.read(2, name=f"replay {number}") for number in (SYMBOLS, 0)]
+    assert ([[], replay(2)], SYMBOLS) == (again, len(reader.decoder._replays))
 
 
 # Whether a gap was repaired --------------------------------------------------------------------------------------------------
