@@ -1207,15 +1207,18 @@ class Session:
         """No update comes for *topics* any more, but for those on their way."""
         left: dict[bytes, tuple[Topic, ...]] = {}
         now = self._heard_at
-        self._gone = {alias: gone for alias, gone in self._gone.items() if gone[1] > now}
         for alias, bound in self._aliases.items():
             rest = tuple(topic for topic in bound if topic not in topics)
             if rest or not bound:
                 left[alias] = rest
             else:
+                self._gone.pop(alias, None)  # for the order: what was dropped first stands first
                 self._gone[alias] = bound, now + GONE_S
-        while len(self._gone) > GONE:
-            del self._gone[next(iter(self._gone))]
+        while self._gone:
+            oldest = next(iter(self._gone))
+            if len(self._gone) <= GONE and self._gone[oldest][1] > now:
+                break
+            del self._gone[oldest]
         if left != self._aliases:
             self._aliases = left
         for topic in topics:
