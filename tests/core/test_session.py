@@ -1688,6 +1688,23 @@ def test_learning_is_bounded(monkeypatch):
     assert ([(ONE,)] * 10, 4) == (delivered, len(talk.session.routes))
 
 
+def test_learning_finds_what_all_routes_together_give(monkeypatch):
+    """A symbol's route is added by itself, not by making all routes anew, and is the same as if they were."""
+    talk = subscribed("price *", "price A")
+    talk.want(TWO, "price B", "price *")
+    talk.agrees(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(talk.session, "_reroute", lambda: pytest.fail("all routes were made anew"))
+        for symbol in "CDE":
+            talk.hears(update(f"price {symbol}"), 2.0)
+    for symbol in "AB":
+        talk.hears(update(f"price {symbol}"), 2.0)
+    learned = dict(talk.session.routes)
+    talk.session._reroute()
+    assert learned == talk.session.routes
+    assert [(ONE, TWO)] * 3 == [talk.session.routes[f"price {symbol}".encode()] for symbol in "CDE"]
+
+
 def test_no_route_that_route_does_not_find():
     """What `route` leaves to `decode` is not learned: it would never be asked for."""
     talk = subscribed("price *")
