@@ -1100,10 +1100,12 @@ class Session:
         if not set(new).isdisjoint(matching):
             new = [place for place in new if place in matching or not echoes.get(place)]
         else:
-            others = self._stated.union(
-                self._unsure, *(join.topics for join in self._joins), *(gone for gone, _ in self._gone.values())
-            )
-            new = [place for place in new if not means(place, others - topics)]
+            # By their keys, whose hashes are known: there may be a thousand that are gone.
+            known = (self._stated, self._unsure, *(join.topics for join in self._joins), *(gone for gone, _ in self._gone.values()))
+            others = {topic.key: topic for some in known for topic in some}
+            for topic in topics:
+                others.pop(topic.key, None)
+            new = [place for place in new if not means(place, others.values())]
         if len(new) > 1:
             new = [p for p in new if aliases[p] not in self._gone or not topics.isdisjoint(self._gone[aliases[p]][0])] or new
         if new:
