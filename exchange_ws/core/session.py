@@ -1101,8 +1101,9 @@ class Session:
             new = [place for place in new if place in matching or not echoes.get(place)]
         else:
             # By their keys, whose hashes are known: there may be a thousand that are gone.
-            known = (self._stated, self._unsure, *(join.topics for join in self._joins), *(gone for gone, _ in self._gone.values()))
-            others = {topic.key: topic for some in known for topic in some}
+            wanted = (join.topics for join in self._joins)
+            gone = (bound for bound, _ in self._gone.values())
+            others = {topic.key: topic for some in (self._stated, self._unsure, *wanted, *gone) for topic in some}
             for topic in topics:
                 others.pop(topic.key, None)
             new = [place for place in new if not means(place, others.values())]
