@@ -5,8 +5,8 @@ Whether memory stays flat, whatever the exchange or the user does for however lo
     python tests/soak/bounds.py [--quick] [CASE...]
 
 Each case runs in processes of its own: one that does the thing a million times (or as the table says) and looks at its
-resident memory, and one that does it a tenth as often under `tracemalloc`, which sees what RSS hides. The exchange, where there
-is one, is a process too, so that its memory is not counted. A case first warms up, until the buffers that have a limit have come
+resident memory, and one that does it a tenth as often under `tracemalloc`, which sees what RSS hides. The exchange is
+a process too, so that its memory is not counted. A case first warms up, until the buffers that have a limit have come
 to it; then it goes on, and what it has grown by must stay below its bound. ``--quick`` does a fiftieth.
 
 The exit code is 0 if every case passed. Linux only: RSS is read from /proc.
@@ -30,10 +30,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-HERE = Path(__file__).resolve().parent
 # This checkout is what is measured, not what may be installed.
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from core_languages import IDS, SWAP, topics, wire
 from counting_language import COUNTING, push, topic
@@ -46,6 +45,7 @@ from exchange_ws.core.session import Session
 from exchange_ws.core.subscription import DROP_NEWEST, DROP_OLDEST, LATEST, Subscription
 from exchange_ws.errors import ExchangeError
 
+HERE = Path(__file__).resolve().parent
 RUN_LIMIT_S = 1800.0  # of one process: minutes unless something is broken
 STEP_LIMIT_S = 600.0  # of one step of a conversation with the peer
 RSS_BOUND = 6 * 2**20  # bytes: a million of anything that stays is at least eight; less is the allocator's

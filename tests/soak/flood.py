@@ -5,8 +5,8 @@ An exchange that does what no exchange should, as often as it is asked to, for `
     python flood.py
 
 It prints its URL, and says yes to everything. Two requests are for it: ``flood [KIND, COUNT]`` is answered after as many
-messages of that kind, and ``flap [COUNT]`` has so many links reset as soon as their first request was answered. It ends with its
-stdin.
+messages of that kind, and ``flap [COUNT]`` has so many links reset as soon as their first request was answered. It ends
+with its stdin.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from core_languages import wire
 from core_peers import PING, Exchange, Talk, frame
