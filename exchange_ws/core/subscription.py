@@ -52,6 +52,7 @@ LAG_EVERY = 64  # messages for each sample of the lag
 JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is closed
 SIDE_BY_SIDE = 64  # gaps without a message between them that wait one by one; of more the oldest become one
 STATES_TOLD = 1000  # that wait for a function which has not returned, the newest
+RECOVERIES = 64  # questions about what was missed, and answers, that wait: each of these may have a hundred records
 SLOTS = 10_000  # of LATEST, or as many as the buffer's limit: there are fewer markets, but a push may name any set of them
 
 
@@ -176,7 +177,9 @@ class Subscription:
         # Markers that an overflow pushed out of the buffer: they stand before it.
         self._head: deque[Marker] = deque()
         self._markers = 0  # in the buffer: its limit is one of messages
-        self._answers = 0  # in the buffer or the head, of those that may have events
+        self._recoveries = 0  # questions and answers in the buffer or the head
+        self._answers = 0  # of them, those that may have events
+        self._unasked: set[Topic] = set()  # whose last question found no place, nor shall its answer
         self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
         self._taken = 0
         self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
@@ -472,13 +475,12 @@ class Subscription:
 
     def recovers(self, what: Asked | Answer, received_ns: int) -> None:
         """At this point of the stream a question was asked about what was missed, or its answer came."""
-        marker = Recovery(what, received_ns)
         with self._guard:
-            if not self._ended:
-                with self._consuming:
-                    self._answers += marker.telling
-                    self._mark(marker, received_ns)
-                self._announce()
+            if self._ended:
+                return
+            with self._consuming:
+                self._place(Recovery(what, received_ns))
+            self._announce()
 
     def joined_late(self, received_ns: int) -> None:
         """The snapshot with which the stream began went to others, and the exchange does not repeat it."""
@@ -663,6 +665,21 @@ class Subscription:
             gap.until = now_ns / 1e9
             with self._consuming:
                 self._mark(gap, now_ns)
+
+    def _place(self, marker: Recovery) -> None:
+        """Requires `_guard` and `_consuming`. A consumer that has stopped is told of so many only; the gap stays unrepaired."""
+        topic = marker.what.topic
+        if self._recoveries >= RECOVERIES:
+            if isinstance(marker.what, Asked):
+                self._unasked.add(topic)
+            elif marker.what.first:
+                return
+        elif isinstance(marker.what, Asked):
+            self._unasked.discard(topic)
+        if topic not in self._unasked:
+            self._recoveries += 1
+            self._answers += marker.telling
+            self._mark(marker, marker.received_ns)
 
     def _mark(self, marker: Marker, now_ns: int) -> None:
         """Requires `_guard` and `_consuming`. This stands after all that has come, and before all that will."""
@@ -935,6 +952,7 @@ class Subscription:
             self._decoder.stated(marker.topics)
             return
         if isinstance(marker, Recovery):
+            self._recoveries -= 1
             self._answers -= marker.telling
             self._recover(marker)
             return

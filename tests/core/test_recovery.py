@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from exchange_ws.clock import SystemClock
 from exchange_ws.core.decoding import WATCHED, Decoder
 from exchange_ws.core.recovery import HELD, REMEMBERED, STATES, Answer, Asked, Inquiries
-from exchange_ws.core.subscription import DROP_NEWEST, DROP_OLDEST, GAPS_MET, Subscription
+from exchange_ws.core.subscription import (
+    DROP_NEWEST,
+    DROP_OLDEST,
+    RECOVERIES,
+    SIDE_BY_SIDE,
+    Recovery,
+    Subscription,
+)
 from exchange_ws.errors import SubscriptionClosed, UpdateTimeout
 from exchange_ws.events import Gap
 
@@ -486,7 +493,7 @@ def test_gaps_that_nothing_carries_are_bounded():
     subscription = made(raw=True)
     for _ in range(1000):
         drained(lost(subscription))
-    assert GAPS_MET == len(subscription._met)
+    assert SIDE_BY_SIDE == len(subscription._met)
 
 
 def test_an_answer_wakes():
@@ -554,6 +561,23 @@ def test_raw():
     put(subscription, 3)
     assert (False, True) == (subscription.asks, made().asks)
     assert ([{"of": LOG, "n": [3]}], [False]) == (drained(subscription), [gap.repaired for gap in subscription.gaps])
+
+
+def test_consumer_that_has_stopped():
+    """Of a link that flaps so many questions and answers wait, and no more; what was not asked for stays missing."""
+    subscription = made()
+    put(subscription, 1)
+    for _ in range(RECOVERIES):
+        answers(lost(subscription), 1)
+    waiting = [payload for _, payload in subscription._buffer if isinstance(payload, Recovery)]
+    drained(subscription)
+    assert (RECOVERIES, [False] * (RECOVERIES // 2)) == (
+        len(waiting),
+        [gap.repaired for gap in subscription.gaps[RECOVERIES // 2 :]],
+    )
+    answers(lost(subscription), 1)
+    drained(subscription)
+    assert subscription.gaps[-1].repaired
 
 
 def test_unreadable(caplog):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from held_clock import LIMIT_S, HeldClock
 
-from exchange_ws.core.timer import LOOK_S, RETRY_S, SLEPT_S, Timer
+from exchange_ws.core.timer import LOOK_S, RETRY_S, SLEPT_S, STALE, Timer
 
 
 class TwoClocks(HeldClock):
@@ -34,7 +34,6 @@ class TwoClocks(HeldClock):
         self.ahead = ahead
         self.move(now)
         self.until_waited(waits + 1)
-from exchange_ws.core.timer import RETRY_S, STALE, Timer
 
 
 class Log:
