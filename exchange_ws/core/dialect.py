@@ -34,7 +34,7 @@ try:
 except ImportError:  # no wheel for this interpreter
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["CatchUp", "Dialect", "Found", "Reading", "dump", "parse", "parse_with_json", "refused"]
+__all__ = ["CatchUp", "Dialect", "Found", "Reading", "dump", "parse", "parse_with_json", "refused", "shown"]
 
 
 @attrs.define
@@ -103,23 +103,30 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("a number beyond all floats")
-    return number
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number is beyond what a float can be")
+    return value
 
 
-_scan = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).raw_decode
+_scan = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant).raw_decode
+_SURROGATE = "\\ud"  # how the escape of half a character begins, unless it is written in capitals
 
 
 def parse_with_json(message: bytes) -> Any:
-    """One JSON text with the standard library, as strict as orjson; ValueError for anything else."""
+    """
+    One JSON text with the standard library, as strict as orjson; ValueError for anything else.
+
+    Three differences are left. Whole numbers beyond 64 bits are exact here, and the nearest float with orjson. Nesting ends at
+    1024 levels with orjson, and here at what the interpreter has room for. Of a name that occurs twice the last one counts, and
+    what is wrong with the characters of the others is seen by orjson only.
+    """
     text = message.decode().strip(" \t\r\n")
     try:
         value, end = _scan(text)
-        if "\\u" in text:  # half of a surrogate pair has no UTF-8, and whoever writes it somewhere would get an error
-            json.dumps(value, ensure_ascii=False).encode()
+        if _SURROGATE in text or "\\uD" in text:
+            _check_characters(value)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
     if end != len(text):
@@ -127,12 +134,28 @@ def parse_with_json(message: bytes) -> Any:
     return value
 
 
+def _check_characters(value: Any) -> None:
+    """ValueError if text within *value* has half a surrogate pair, which no UTF-8 can carry on."""
+    json.dumps(value, ensure_ascii=False).encode()
+
+
 parse: Callable[[bytes], Any] = parse_with_json if orjson is None else orjson.loads
 
 
 def dump(value: Any) -> bytes:
-    """Compact JSON of what we say: small, seldom and ours, so the standard library does."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    """Compact JSON of what we say: small, seldom and ours, so the standard library does. ValueError for what has no JSON."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if _SURROGATE in text:  # the escapes of the encoder are in small letters
+        _check_characters(value)
+    return text.encode()
+
+
+def shown(value: Any) -> str:
+    """*value*, of a shape that nobody documented, as text for an error; a refusal must not end a connection by its looks."""
+    try:
+        return dump(value).decode()
+    except (ValueError, RecursionError):
+        return "(too deeply nested to be shown)"
 
 
 def refused(refusal: Refusal, command: Command) -> RequestRejected:
