@@ -17,8 +17,8 @@ from exchange_ws.events import Event, Gap, Numbers
 
 __all__ = ["UNREADABLE", "Decoder"]
 
-#: What decoding raises for what an exchange sends against its documentation, or ours against what it sends.
-#: A `RecursionError` is from what is nested as deeply as a parser allows, and too deeply for `str`.
+#: What decoding raises for what an exchange sends against its documentation, or ours against what it sends. RecursionError:
+#: data that is nested as deep as can be parsed can be neither compared nor shown.
 UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 
 REMEMBERED = 256  # ids a symbol, at least; a replay has at most 100 trades, all of them among the last that were delivered
