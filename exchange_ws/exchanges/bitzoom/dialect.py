@@ -23,7 +23,7 @@ from typing import Any, Callable
 
 import attrs
 
-from exchange_ws.core.dialect import Dialect, Reading, dump, parse
+from exchange_ws.core.dialect import Dialect, Reading, dump, parse, shown
 from exchange_ws.core.messages import (
     LOGIN,
     REJECTED,
@@ -333,13 +333,13 @@ def _refusal(data: Any) -> Refusal:
     if isinstance(data, str):
         return Refusal(None, data or _NO_REASON, UNAUTHORIZED if LOGON in data else REJECTED)
     if not isinstance(data, dict):
-        return Refusal(None, _NO_REASON if data is None else dump(data).decode())
+        return Refusal(None, _NO_REASON if data is None else shown(data))
     texts = (data.get(name) for name in ("msg", "errorMessage", "message", "error"))
     text = next((text for text in texts if isinstance(text, str) and text), None)
     numbers = (_whole(data.get(name)) for name in ("code", "errorCode"))
     code = next((number for number in numbers if number is not None), None)
     if text is None:
-        text = dump(data).decode() if data else _NO_REASON
+        text = shown(data) if data else _NO_REASON
     kind = REJECTED if code is None else REFUSALS.get(code, REJECTED)
     return Refusal(code, text, kind, TOO_MANY_PAUSE_S if kind == TOO_MANY else None)
 
@@ -424,7 +424,7 @@ def checked_data(channel: str, params: Mapping[str, Any], *, checked: bool = Tru
     if checked:
         _check(channel, known, data)
     try:
-        dump(data)
+        dump([channel, data])
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{channel}: parameters that cannot be said in JSON: {error}") from None
     return data

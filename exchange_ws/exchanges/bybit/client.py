@@ -195,7 +195,7 @@ class BybitSpotV3(Client):
         if not isinstance(args, (list, tuple)):
             raise UsageError(f"{op}: args takes a list or a tuple, not {type(args).__name__}")
         try:
-            dump(args)
+            dump([op, args])
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"{op}: args cannot be said in JSON: {error}") from None
         return self._call(Command(op, tuple(args), replay=op == "ping"), timeout)

@@ -335,7 +335,18 @@ def _number(value: Any, numbers: Numbers) -> Number:
     """A price or a size; None where nothing is told, be it by null or by empty text."""
     if type(value) is str:
         return numbers(value) if value else None
-    return None if value is None else numbers(str(value))
+    if value is None:
+        return None
+    if type(value) not in (int, float):
+        raise ValueError(f"no number: {type(value).__name__}")
+    return numbers(str(value))
+
+
+def _named(value: Any) -> str:
+    """A symbol, where it is not part of the topic."""
+    if not isinstance(value, str):
+        raise ValueError("a symbol is no text")
+    return value
 
 
 def _time(value: Any) -> float | None:
@@ -521,7 +532,7 @@ def _state_of_order(channel: str, body: dict[str, Any], order: dict[str, Any], f
     return Order(
         NAME,
         channel,
-        order["s"],
+        _named(order["s"]),
         _time(order.get("E")),
         reading.received,
         body,
@@ -548,7 +559,7 @@ def _fill(body: dict[str, Any], fill: dict[str, Any], reading: Reading) -> Itera
     yield Fill(
         NAME,
         "ticketInfo",
-        fill["s"],
+        _named(fill["s"]),
         _time(fill.get("t")),
         reading.received,
         body,

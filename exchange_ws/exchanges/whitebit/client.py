@@ -215,7 +215,7 @@ class WhiteBIT(Client):
         if not isinstance(params, (list, tuple)):
             raise UsageError(f"{method}: params takes a list or a tuple, not {type(params).__name__}")
         try:
-            dump(params)
+            dump([method, params])
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"{method}: params takes what JSON has (write a Decimal as text): {error}") from None
         reads = method in ("ping", "time") or method.endswith(("_request", "_query"))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from math import isfinite
 from operator import itemgetter
 from typing import Any, Callable
 
 import attrs
 
-from exchange_ws.core.dialect import CatchUp, Dialect, Found, Reading, dump, parse
+from exchange_ws.core.dialect import CatchUp, Dialect, Found, Reading, dump, parse, shown
 from exchange_ws.core.messages import (
     PING,
     REJECTED,
@@ -221,11 +222,12 @@ _HEAD = re.compile(
     rb'\{(?:"id":null,)?"method":"(?:'
     rb'((?:trades|lastprice|market(?:Today)?|premiumIndex|ADLQuantile)_update","params":\["[^"\\]*)"'
     rb'|(depth_update","params":\[)(?:true|false),\{'
-    rb'|(bookTicker_update","params":\[)\[[^"\[{,]*,[^"\[{,]*,("[^"\\]*)"[^\[]*\Z'
+    rb'|(bookTicker_update","params":\[)\[[^"\[\]{},]*,[^"\[\]{},]*,("[^"\\]*)"[^\[]*\Z'
     rb'|(candles_update)","params":)'
 ).match
-# The end of a book's update, behind the brace that closes the book.
-_BOOK_TAIL = re.compile(rb'([^"\\]*)"\](?:,"id":null)?\}').fullmatch
+# The end of a book's update, from the brace that closes the book. That is the first one: a book has no objects within, and
+# where it has, or a brace in a text, this does not match.
+_BOOK_TAIL = re.compile(rb'\},"([^"\\]*)"\](?:,"id":null)?\}').fullmatch
 
 
 # hot path: 250 ns a trade, 560 ns a book of 4 levels, 620 ns one of 200, 500 ns a bookTicker row, 100 ns to give up on a reply
@@ -241,7 +243,7 @@ def route(message: bytes) -> bytes | None:
     if head is None:
         return None
     if head.lastindex == 2:
-        tail = _BOOK_TAIL(message, message.rfind(b'},"') + 3)
+        tail = _BOOK_TAIL(message, message.find(b"}", head.end()))
         return None if tail is None else head[2] + b'"' + tail[1]
     if head.lastindex == 4:
         return head[3] + head[4]
@@ -314,10 +316,10 @@ def _refusal(error: Any) -> Refusal | None:
     if error is None:
         return None
     if not isinstance(error, dict):
-        return Refusal(None, str(error))
+        return Refusal(None, error if isinstance(error, str) and error else shown(error))
     code, message = error.get("code"), error.get("message")
     kind = REFUSALS.get(code, REJECTED) if type(code) is int else REJECTED
-    text = message if isinstance(message, str) else str(error)
+    text = message if isinstance(message, str) and message else shown(error)
     return Refusal(code if type(code) in (int, str) else None, text, kind)
 
 
@@ -532,7 +534,11 @@ def interpret(update: Update, reading: Reading) -> list[Event]:
         The update has a shape that is not documented.
     """
     try:
-        return _READERS.get(update.label, _other)(update, reading)
+        events = _READERS.get(update.label, _other)(update, reading)
+        for event in events:
+            if type(event.symbol) is not str and event.symbol is not None:
+                raise ValueError(f"{update.label}: the name of a market is no text")
+        return events
     except (ArithmeticError, AttributeError) as error:  # not a number; an object where a list was documented, or the reverse
         raise ValueError(f"{update.label}: {error}") from error
 
@@ -540,11 +546,22 @@ def interpret(update: Update, reading: Reading) -> list[Event]:
 def _number(value: Any, numbers: Numbers) -> Number:
     if type(value) is str:
         return numbers(value)
-    return None if value is None else numbers(str(value))
+    if value is None:
+        return None
+    if type(value) not in (int, float):
+        raise ValueError(f"no number: {type(value).__name__}")
+    return numbers(str(value))
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not isfinite(seconds):  # text can say so
+        raise ValueError("a time that is no number")
+    return seconds
 
 
 def _time(value: Any) -> float | None:
-    return None if value is None else float(value)
+    return None if value is None else _seconds(value)
 
 
 _trade_id = itemgetter("id")
@@ -689,7 +706,7 @@ def _candles(update: Update, reading: Reading) -> list[Event]:
             reading.received,
             row,
             None,
-            float(row[0]),
+            _seconds(row[0]),
             _number(row[1], numbers),
             _number(row[3], numbers),
             _number(row[4], numbers),

@@ -301,7 +301,10 @@ def test_statements_are_not_requests(box, ws, op):
     assert [] == box.received
 
 
-@pytest.mark.parametrize("args", [("",), (None,), ("x", {1}), ("x", "text"), ("x", [object()]), ("x", [float("nan")])])
+@pytest.mark.parametrize(
+    "args",
+    [("",), (None,), ("x", {1}), ("x", "text"), ("x", [object()]), ("x", [float("nan")]), ("\ud800",), ("x", ["\ud800"])],
+)
 def test_senseless_requests(box, ws, args):
     """What cannot be said is not said."""
     assert isinstance(error_of(ws.request, *args), UsageError)

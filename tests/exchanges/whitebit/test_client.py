@@ -115,6 +115,8 @@ def test_request(box, ws):
         ("lastprice_request", {"market": "BTC_USDT"}),
         ("lastprice_request", [b"BTC_USDT"]),
         ("lastprice_request", [float("nan")]),
+        ("lastprice_request", ["\ud800"]),
+        ("\ud800", []),
     ],
 )
 def test_senseless_request(box, ws, arguments):
