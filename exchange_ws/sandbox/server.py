@@ -27,7 +27,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Callable, Protocol, TypeVar, Union, runtime_checkable
+from typing import Any, Callable, NoReturn, Protocol, TypeVar, Union, runtime_checkable
 
 import attrs
 
@@ -44,7 +44,7 @@ try:
 except ImportError as error:  # an extra of the package, since only demos and tests need a server
     raise ImportError("the sandbox needs the websockets library, 15 or newer: pip install 'exchange_ws[sandbox]'") from error
 
-__all__ = ["Credentials", "Endpoints", "Exchange", "Farewell", "Hangup", "HttpAnswer", "Rest", "Sandbox", "Tokens"]
+__all__ = ["Credentials", "Endpoints", "Exchange", "Farewell", "Hangup", "HttpAnswer", "Rest", "Sandbox", "Tokens", "read_json"]
 
 logger = logging.getLogger(__name__)
 # The library's own log tells of every refused handshake and reset, most of them made on purpose here: only for who asks.
@@ -199,6 +199,28 @@ def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
             continue  # an exchange without a sandbox
         found.update(module.SANDBOXES)
     return found
+
+
+def read_json(text: str) -> Any:
+    """
+    One JSON text, read as strictly as servers do: no NaN, no halves of surrogate pairs, no nest that is too deep to be read.
+
+    Raises
+    ------
+    ValueError
+        It is something else.
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()  # what has no UTF-8 could not be repeated in an answer
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _is_whole(value: Any) -> bool:
@@ -792,7 +814,7 @@ class Sandbox:
         link.heard = self._loop.time()
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
         try:
-            message = json.loads(text)
+            message = read_json(text)
         except ValueError:
             self._answer(link, link.exchange.malformed(link.state, text))
             return

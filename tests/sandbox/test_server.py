@@ -249,10 +249,11 @@ def test_not_idle(dial):
             assert "pong" == peer.result("ping")
 
 
-def test_invalid_json(box, dial):
-    """Text that is not JSON closes the connection at once; others live."""
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '"\\ud800"', '{"id":NaN}'], ids=lambda text: text[:10])
+def test_invalid_json(box, dial, text):
+    """Text that is not JSON, or too deep to be read, closes the connection at once; others live."""
     peer, other = dial(box.url), dial(box.url)
-    peer.ws.send("{")
+    peer.ws.send(text)
     assert (1007, "invalid JSON") == close_frame(peer)
     assert "pong" == other.result("ping")
 

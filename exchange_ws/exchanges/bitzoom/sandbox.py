@@ -37,7 +37,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from exchange_ws.sandbox import accounts as trading
 from exchange_ws.sandbox.market import Instrument, Market, Markets, Trade
-from exchange_ws.sandbox.server import Credentials, Exchange
+from exchange_ws.sandbox.server import Credentials, Exchange, read_json
 
 __all__ = ["SANDBOXES", "BitzoomExchange"]
 
@@ -309,8 +309,9 @@ class BitzoomExchange:
     def malformed(self, state: _State, text: str) -> str | None:
         # Of several objects in one message the first one counts.
         try:
-            first, _ = json.JSONDecoder().raw_decode(text)
-        except ValueError:
+            _, end = json.JSONDecoder().raw_decode(text)
+            first = read_json(text[:end])
+        except (ValueError, RecursionError):
             return self._error(None, -3001)
         answer, pushes = self.answer(state, first)
         return None if answer is None else "\n".join([answer, *pushes])
@@ -390,7 +391,8 @@ class BitzoomExchange:
             raise _Refused(-1102)
         if "symbol" in params and (not isinstance(params["symbol"], str) or params["symbol"] not in self._perpetuals):
             raise _Refused(-1120)
-        if "interval" in params and params["interval"] not in INTERVAL_NAMES:
+        interval = params.get("interval", "1m")
+        if not isinstance(interval, str) or interval not in INTERVAL_NAMES:
             raise _Refused(-1119)
         limit = params.get("limit", 1)
         if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST.get(channel, 1):
