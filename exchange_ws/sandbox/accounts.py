@@ -56,6 +56,7 @@ SPOT = "spot"
 MARGIN = "margin"
 ZERO = Decimal(0)
 ALL_LEVELS = 1_000_000
+MOST = Decimal(10) ** 15  # of anything: what is larger has no remainder within the 28 digits that decimals are reckoned with
 CENT = Decimal("0.00000001")  # to which margins and average prices are rounded; all other numbers are exact
 MOST_LEVERAGE = 100
 KEPT = 5000  # orders, and fills, of an account: a sandbox may run for days
@@ -208,6 +209,10 @@ Event = Union[Order, Fill, Balance, Position]
 def _margin(value: Decimal, leverage: int) -> Decimal:
     # Rounded down: the margins of parts then never add up to more than the margin of the whole, which was locked.
     return (value / leverage).quantize(CENT, ROUND_DOWN)
+
+
+def _is_amount(number: Decimal) -> bool:
+    return number.is_finite() and 0 < number < MOST
 
 
 def mark_price(market: Market) -> Decimal:
@@ -520,13 +525,13 @@ class Account:
         if side not in ("buy", "sell"):
             raise Refused("side", 'takes "buy" or "sell"')
         for name, number in (("price", price), ("stop price", stop_price)):
-            if number is not None and (not number.is_finite() or number <= 0 or number % instrument.tick):
+            if number is not None and (not _is_amount(number) or number % instrument.tick):
                 raise Refused(name, f"takes a multiple of {instrument.tick:f}")
-        if size is not None and (not size.is_finite() or size <= 0 or size % instrument.lot):
+        if size is not None and (not _is_amount(size) or size % instrument.lot):
             raise Refused("size", f"takes a multiple of {instrument.lot:f}")
         if (size is None) == (funds is None):
             raise Refused("size", "an order has either a size or funds")
-        if funds is not None and (price is not None or not funds.is_finite() or funds <= 0):
+        if funds is not None and (price is not None or not _is_amount(funds)):
             raise Refused("value", "the funds of a market order, above 0")
         if time_in_force not in ("gtc", "ioc", "fok") or (post_only and (time_in_force != "gtc" or price is None)):
             raise Refused("time in force", 'takes "gtc", "ioc" or "fok"; post only goes with a limit order and "gtc"')

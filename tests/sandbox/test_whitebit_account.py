@@ -295,6 +295,19 @@ def test_life_of_an_order(box, peer):
     assert before == peer.result("balanceSpot_request", "USDT")["USDT"]
 
 
+@pytest.mark.parametrize("number", ["1e999999", "1e-999999", "1e30", "NaN"])
+def test_numbers_beyond_all_prices(peer, number):
+    """An amount or a price that no market could have is an invalid argument, and never comes to be written out."""
+    order = {"market": "BTC_PERP", "side": "buy", "amount": "0.1", "price": "70000"}
+    oto = {"trigger_order_type": "margin_limit", "trigger_order": order, "conditional_order_type": "margin_market_oco"}
+    answers = [
+        peer.ask("order_market_place", {"market": "BTC_USDT", "side": "buy", "amount": number}),
+        peer.ask("collateral_order_limit_place", {**order, "price": number}),
+        peer.ask("collateral_order_oto_place", {**oto, "take_profit": number, "stop_loss": "1"}),
+    ]
+    assert [1, 1, 1] == [answer["error"]["code"] for answer in answers]
+
+
 def test_an_order_that_rests_is_filled(box, peer):
     """Changed by each partial fill, at last finished and executed; its deals add up."""
     for channel in ("ordersPending", "deals", "ordersExecuted"):

@@ -128,6 +128,7 @@ STATUSES = {NEW: "OPEN", PARTIALLY_FILLED: "PARTIALLY_FILLED", FILLED: "FILLED",
 STAGES = {"margin call": (1, "margin_call"), "liquidation": (2, "liquidation")}
 EXECUTED_FILTERS = {0: (1, 2, 202, 203, 3, 4, 7, 8, 9, 10), 1: (1, 3, 7, 9), 2: (2, 202, 203, 4, 8, 10)}
 STP = ("no", "co", "cn", "cb")
+LEAST = Decimal("1e-18")  # of a price or an amount, and 1e18 the most: what is beyond has no place in an answer
 #: What the answers tell of the legs of a conditional order, placed and ended (observed).
 ACTIVATION = ("activation_price", "activation_condition", "activated")
 LEG = ("id", "market", "type", "side", "reduce_only", "position_side", *ACTIVATION, "price", "amount", "left", "status")
@@ -582,7 +583,7 @@ class _Desk:
             number = Decimal(body[name])
         except InvalidOperation:
             raise _Refused from None
-        _check(number.is_finite() and number > 0)
+        _check(number.is_finite() and LEAST <= number <= 1 / LEAST)
         return number
 
     def _flag(self, body: Mapping[str, Any], name: str) -> bool:
