@@ -516,6 +516,8 @@ class Unhurried:
         pass
 
 
+STEPS = 40  # of the markets; some channels push each second
+LONG = 4096  # bytes of a message; what is longer is more of the same
 OVERFLOWS = (DROP_OLDEST, DROP_NEWEST, LATEST, RAISE)
 
 
@@ -635,6 +637,23 @@ def answers(place: str, said: tuple[bytes, ...]) -> list[bytes]:
         answer, pushes = side.answer(state, json.loads(data))
         found += [text.encode() for text in ((answer or ""), *pushes) if text]
     return found
+
+
+def pushed(name: str) -> list[bytes]:
+    """What the exchange tells somebody who has subscribed as `Bench` does, under the same ids."""
+    found: dict[bytes, None] = {}
+    for how, endpoint in enumerate(endpoints(name)):
+        bench = Bench(name, how | 4)
+        side, state = logged_in(name, endpoint)
+        for data in bench.said:
+            answer, pushes = side.answer(state, json.loads(data))
+            found.update(dict.fromkeys(text.encode() for text in (answer or "", *pushes) if text))
+        for _ in range(STEPS):
+            side._markets.step(side._markets.now_us + server.MANUAL_STEP_US)
+            side.beat()
+            found.update(dict.fromkeys(text.encode() for text in side.publish(state)))
+        bench.end()
+    return [message for message in found if len(message) < LONG]
 
 
 def run_engine(name: str, data: bytes) -> None:
@@ -782,6 +801,6 @@ def _targets_of(name: str) -> list[Target]:
     return [
         Target(f"dialect/{name}", heard, run_dialect, mutate_message, seen),
         Target(f"encode/{name}", ours, lambda data: run_encode(name, data), mutate_message),
-        Target(f"engine/{name}", talks(heard), lambda data: run_engine(name, data), mutate_talk),
+        Target(f"engine/{name}", talks([*heard, *pushed(name)]), lambda data: run_engine(name, data), mutate_talk),
         Target(f"sandbox/{name}", talks(ours), lambda data: run_sandbox(name, data), mutate_talk),
     ]

@@ -12,7 +12,7 @@ from random import Random
 import attrs
 import pytest
 from fuzz_mutations import changed
-from fuzz_targets import check_dialect, dialects, documented, targets
+from fuzz_targets import Bench, check_dialect, dialects, documented, endpoints, pushed, targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,11 +22,11 @@ from exchange_ws.core.messages import Reply, Update
 NAMES = sorted(exchange_ws.clients())
 TARGETS = targets()
 #: Inputs of one target; a few of them take milliseconds.
-EXAMPLES = 150
+EXAMPLES = 50
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(number=st.integers(0, 2**32), steps=st.integers(0, 3))
 def test_route_is_never_wrong(name, number, steps):
     """
@@ -54,6 +54,20 @@ def test_documented_messages_are_understood(name):
                 updates += isinstance(understood, Update)
                 replies += isinstance(understood, Reply)
     assert (True, True) == (updates > 10, replies > 5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_engine_begins_with_subscriptions(name):
+    """What the engine is fuzzed with: links that are open, with routes, whose documented messages reach the consumers."""
+    taken = 0
+    for how, _ in enumerate(endpoints(name)):
+        bench = Bench(name, how | 4)
+        assert ("open", True) == (bench.session.state, bool(bench.session.routes))
+        for message in pushed(name):
+            bench.hear(message)
+        taken += sum(subscription.counters()["delivered"] for subscription in bench.subscriptions)
+        bench.end()
+    assert taken > 10
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
