@@ -6,13 +6,14 @@ Everything is drawn from a `random.Random` (or Hypothesis' own): the same one gi
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
-__all__ = ["Raw", "changed", "changed_bytes", "has_twins", "parsed", "spelled"]
+__all__ = ["Raw", "changed", "changed_bytes", "changed_near", "has_twins", "parsed", "spelled"]
 
 
 class Raw(str):
@@ -82,9 +83,9 @@ def has_twins(message: bytes) -> bool:
     return bool(found)
 
 
-def spelled(value: Any, random: Random) -> bytes:
-    """*value* as one JSON text, in one of the ways to spell it."""
-    style = random.randrange(6)
+def spelled(value: Any, random: Random, *, compact: bool = False) -> bytes:
+    """*value* as one JSON text, in one of the ways to spell it; *compact*: as exchanges do."""
+    style = 0 if compact else random.randrange(6)
     between, behind = (", ", ": ") if style == 1 else (",", ":")
     parts: list[str] = []
 
@@ -251,6 +252,60 @@ def changed(message: bytes, random: Random, others: Sequence[bytes]) -> bytes:
     except (ValueError, RecursionError):
         pass
     return changed_bytes(message, random, others)
+
+
+#: What may stand in the text of a name, and beside it.
+INSERTED = ("\\", '"', '\\"', '","', '"]}', '},"', "},", "[", "{", "}", "é", " ", "\n", "")
+BESIDE: tuple[Any, ...] = ([], [1], [[1]], Members(), Members([("a", Members())]), Members([("a", "}")]), 7, True, None, "x")
+
+
+def changed_near(message: bytes, key: bytes, random: Random, others: Sequence[bytes]) -> bytes:
+    """*message* with changes at and beside the names that *key* is made of, where who reads without parsing errs first."""
+    try:
+        tree = [parsed(message)]
+    except ValueError:
+        return changed_bytes(message, random, others)
+    for _ in range(random.randrange(1, 3)):
+        places = list(_places(tree))
+        named = [(holder, at) for holder, at in places if isinstance(_get(holder, at), str) and _is_in(_get(holder, at), key)]
+        if not named:
+            break
+        holder, at = random.choice(named)
+        value, kind = _get(holder, at), random.randrange(7)
+        beside = copy.deepcopy(random.choice((*BESIDE, value)))
+        if kind == 0:
+            cut = random.randrange(len(value) + 1)
+            piece = random.choice((*INSERTED, _piece(random.choice(others), random)))
+            _set(holder, at, value[:cut] + piece + value[cut:])
+        elif kind == 1:
+            holder.insert(at + random.randrange(2), ("more", beside) if isinstance(holder, Members) else beside)
+        elif kind == 2:
+            _set(holder, random.randrange(len(holder)), beside)
+        elif kind == 3:
+            _set(holder, at, [value])
+        elif kind == 4 and isinstance(tree[0], Members):
+            tree[0].append(("more", random.choice((beside, [beside, value], copy.deepcopy(tree[0])))))
+        elif kind == 5:
+            # The list that it stands in ends early: [[1, 2, "A"]] becomes [[1], 2, "A"].
+            parents = [(there, where) for there, where in places if _get(there, where) is holder and type(there) is list]
+            if parents and type(holder) is list and at and random.random() < 0.7:
+                there, where = parents[0]
+                first = random.randrange(1, at + 1)
+                there[where : where + 1] = [holder[:first], *holder[first:]]
+            elif parents:  # or it is followed by another one, with another name
+                there, where = parents[0]
+                there.insert(where + 1, copy.deepcopy(holder))
+                _set(there[where + 1], at, f"{value}_")
+        elif isinstance(tree[0], Members):
+            other = random.choice((message, random.choice(others)))
+            with contextlib.suppress(ValueError):
+                _set(tree[0], random.randrange(len(tree[0])), parsed(other))
+            random.shuffle(tree[0])
+    return spelled(tree[0], random, compact=random.random() < 0.8)
+
+
+def _is_in(text: str, key: bytes) -> bool:
+    return len(text) > 1 and text.encode("utf-8", "surrogatepass") in key
 
 
 def changed_bytes(data: bytes, random: Random, others: Sequence[bytes]) -> bytes:

@@ -34,7 +34,7 @@ from random import Random
 from typing import Any, Callable
 
 import attrs
-from fuzz_mutations import changed, changed_bytes, has_twins, parsed
+from fuzz_mutations import changed, changed_bytes, changed_near, has_twins, parsed
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, SERVER, Protocol
 
@@ -797,9 +797,15 @@ def _targets_of(name: str) -> list[Target]:
         for dialect in dialects(name):
             check_dialect(dialect, data, known, seen)
 
+    def mutate_dialect(data: bytes, random: Random, others: Sequence[bytes]) -> bytes:
+        key = random.choice(dialects(name)).route(data)
+        if key is not None and random.random() < 0.5:
+            return changed_near(data, key, random, others)[:MOST]
+        return mutate_message(data, random, others)
+
     heard, ours = documented(name), documented(name, ours=True)
     return [
-        Target(f"dialect/{name}", heard, run_dialect, mutate_message, seen),
+        Target(f"dialect/{name}", heard, run_dialect, mutate_dialect, seen),
         Target(f"encode/{name}", ours, lambda data: run_encode(name, data), mutate_message),
         Target(f"engine/{name}", talks([*heard, *pushed(name)]), lambda data: run_engine(name, data), mutate_talk),
         Target(f"sandbox/{name}", talks(ours), lambda data: run_sandbox(name, data), mutate_talk),

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import hashlib
 import importlib.util
 import logging
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
     from fuzz_targets import Target
 
 HANG_S = 10.0  # for one input; the slowest take milliseconds
-END_S = 60.0  # beyond its seconds, for a process to begin and to end
+END_S = 300.0  # beyond its seconds, for a process to begin and to end on a busy machine; then all stacks are dumped
+FOUND = 3  # exit code of a target's process with findings, which nothing else uses
 MEMORY_MB = 2048  # beyond it atheris ends the process, and prints the input
 DEPTH = 8  # changes upon changes, where nothing guides
 
@@ -102,7 +104,7 @@ class Run:
         )
         for what, count in sorted(self.target.seen.items()):
             print(f"    no finding: {what}: {count}", flush=True)
-        os._exit(1 if self.found else 0)
+        os._exit(FOUND if self.found else 0)
 
 
 @contextlib.contextmanager
@@ -229,7 +231,9 @@ def main() -> int:
     findings = options.findings or Path(tempfile.mkdtemp(prefix="fuzz-findings-"))
     findings.mkdir(parents=True, exist_ok=True)
     if options.alone:
-        signal.signal(signal.SIGALRM, _hang)
+        if hasattr(signal, "SIGALRM"):
+            signal.signal(signal.SIGALRM, _hang)
+        faulthandler.dump_traceback_later(options.seconds + END_S, exit=True)
         run = Run(known[names[0]], options.seconds, findings)
         (run_guided if guided else run_plain)(run, options.seed)
     print(f"{'guided by atheris' if guided else 'at random'}; findings go to {findings}", flush=True)
@@ -238,8 +242,8 @@ def main() -> int:
         command = [sys.executable, __file__, name, "--alone", "--findings", str(findings), "--seed", str(options.seed)]
         command += ["--seconds", str(options.seconds), *(["--plain"] if options.plain else [])]
         # What libFuzzer says of itself goes to stderr, and is of use only where the process ends in another way than ours.
-        done = subprocess.run(command, stderr=subprocess.PIPE, timeout=options.seconds + END_S, check=False)
-        if done.returncode not in (0, 1):
+        done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+        if done.returncode not in (0, FOUND):
             print(f"{name}: ended with {done.returncode}\n{done.stderr.decode('utf-8', 'replace')[-4000:]}", flush=True)
         failed += done.returncode != 0
     return 1 if failed else 0
