@@ -263,45 +263,50 @@ def changed_near(message: bytes, key: bytes, random: Random, others: Sequence[by
     """*message* with changes at and beside the names that *key* is made of, where who reads without parsing errs first."""
     try:
         tree = [parsed(message)]
-    except ValueError:
+        for _ in range(random.randrange(1, 3)):
+            _change_near(tree, key, random, message, others)
+        return spelled(tree[0], random, compact=random.random() < 0.8)
+    except (ValueError, RecursionError):
         return changed_bytes(message, random, others)
-    for _ in range(random.randrange(1, 3)):
-        places = list(_places(tree))
-        named = [(holder, at) for holder, at in places if isinstance(_get(holder, at), str) and _is_in(_get(holder, at), key)]
-        if not named:
-            break
-        holder, at = random.choice(named)
-        value, kind = _get(holder, at), random.randrange(7)
-        beside = copy.deepcopy(random.choice((*BESIDE, value)))
-        if kind == 0:
-            cut = random.randrange(len(value) + 1)
-            piece = random.choice((*INSERTED, _piece(random.choice(others), random)))
-            _set(holder, at, value[:cut] + piece + value[cut:])
-        elif kind == 1:
-            holder.insert(at + random.randrange(2), ("more", beside) if isinstance(holder, Members) else beside)
-        elif kind == 2:
-            _set(holder, random.randrange(len(holder)), beside)
-        elif kind == 3:
-            _set(holder, at, [value])
-        elif kind == 4 and isinstance(tree[0], Members):
-            tree[0].append(("more", random.choice((beside, [beside, value], copy.deepcopy(tree[0])))))
-        elif kind == 5:
-            # The list that it stands in ends early: [[1, 2, "A"]] becomes [[1], 2, "A"].
-            parents = [(there, where) for there, where in places if _get(there, where) is holder and type(there) is list]
-            if parents and type(holder) is list and at and random.random() < 0.7:
-                there, where = parents[0]
-                first = random.randrange(1, at + 1)
-                there[where : where + 1] = [holder[:first], *holder[first:]]
-            elif parents:  # or it is followed by another one, with another name
-                there, where = parents[0]
-                there.insert(where + 1, copy.deepcopy(holder))
-                _set(there[where + 1], at, f"{value}_")
-        elif isinstance(tree[0], Members):
-            other = random.choice((message, random.choice(others)))
-            with contextlib.suppress(ValueError):
-                _set(tree[0], random.randrange(len(tree[0])), parsed(other))
-            random.shuffle(tree[0])
-    return spelled(tree[0], random, compact=random.random() < 0.8)
+
+
+def _change_near(tree: list[Any], key: bytes, random: Random, message: bytes, others: Sequence[bytes]) -> None:
+    """One such change, in place."""
+    places = list(_places(tree))
+    named = [(holder, at) for holder, at in places if isinstance(_get(holder, at), str) and _is_in(_get(holder, at), key)]
+    if not named:
+        return
+    holder, at = random.choice(named)
+    value, kind = _get(holder, at), random.randrange(7)
+    beside = copy.deepcopy(random.choice((*BESIDE, value)))
+    if kind == 0:
+        cut = random.randrange(len(value) + 1)
+        piece = random.choice((*INSERTED, _piece(random.choice(others), random)))
+        _set(holder, at, value[:cut] + piece + value[cut:])
+    elif kind == 1:
+        holder.insert(at + random.randrange(2), ("more", beside) if isinstance(holder, Members) else beside)
+    elif kind == 2:
+        _set(holder, random.randrange(len(holder)), beside)
+    elif kind == 3:
+        _set(holder, at, [value])
+    elif kind == 4 and isinstance(tree[0], Members):
+        tree[0].append(("more", random.choice((beside, [beside, value], copy.deepcopy(tree[0])))))
+    elif kind == 5:
+        # The list that it stands in ends early: [[1, 2, "A"]] becomes [[1], 2, "A"].
+        parents = [(there, where) for there, where in places if _get(there, where) is holder and type(there) is list]
+        if parents and type(holder) is list and at and random.random() < 0.7:
+            there, where = parents[0]
+            first = random.randrange(1, at + 1)
+            there[where : where + 1] = [holder[:first], *holder[first:]]
+        elif parents:  # or it is followed by another one, with another name
+            there, where = parents[0]
+            there.insert(where + 1, copy.deepcopy(holder))
+            _set(there[where + 1], at, f"{value}_")
+    elif isinstance(tree[0], Members):
+        other = random.choice((message, random.choice(others)))
+        with contextlib.suppress(ValueError):
+            _set(tree[0], random.randrange(len(tree[0])), parsed(other))
+        random.shuffle(tree[0])
 
 
 def _is_in(text: str, key: bytes) -> bool:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 HANG_S = 10.0  # for one input; the slowest take milliseconds
 END_S = 300.0  # beyond its seconds, for a process to begin and to end on a busy machine; then all stacks are dumped
-FOUND = 3  # exit code of a target's process with findings, which nothing else uses
+FOUND, BROKEN = 3, 4  # exit codes of a target's process: with findings; with an error of these files themselves
 MEMORY_MB = 2048  # beyond it atheris ends the process, and prints the input
 DEPTH = 8  # changes upon changes, where nothing guides
 
@@ -183,14 +183,19 @@ def run_guided(run: Run, seed: int) -> NoReturn:
 
     def mutate(data: bytes, most: int, number: int) -> bytes:
         random = Random(number)
-        if random.random() < 0.25:
-            return bytes(atheris.Mutate(data, most))
-        return run.target.mutate(data, random, seeds)[:most]
+        try:
+            if random.random() < 0.25:
+                return bytes(atheris.Mutate(data, most))
+            return run.target.mutate(data, random, seeds)[:most]
+        except BaseException:
+            # The fuzzer would end the interpreter first, and then wait for it without end.
+            traceback.print_exc()
+            os._exit(BROKEN)
 
     options = ["-max_len=65536", "-timeout=0", f"-rss_limit_mb={MEMORY_MB}", f"-seed={seed}", "-verbosity=0"]
     atheris.Setup([sys.argv[0], str(corpus), *options], run.one, custom_mutator=mutate)
     atheris.Fuzz()
-    raise SystemExit("the fuzzer ended by itself")
+    os._exit(BROKEN)
 
 
 def chosen(names: list[str], known: dict[str, Target]) -> list[str]:
