@@ -613,10 +613,7 @@ class Bench:
             self.lose()
 
     def lose(self) -> None:
-        for sink in self.session.sinks():
-            sink.lost(self.connection, self.clock.time_ns())  # type: ignore[attr-defined]
-        self.session.lost(self.clock.now(), self.session.doom or ConnectionLost("lost"))
-        self.connection._act()
+        self.connection._lost(self.session.doom or ConnectionLost("lost"))
         if self.session.state != CLOSED:
             self.dial()
 
@@ -708,7 +705,7 @@ def logged_in(name: str, endpoint: Endpoint, mode: int = 0) -> tuple[Any, Any]:
     side = sides[min(len(sides) - 1, [one.name for one in endpoints(name)].index(endpoint.name))]
     state = side.open(1)
     if endpoint.login is not None:
-        command = endpoint.login()
+        command = endpoint.login(client(name))
         assert command is not None
         side.answer(state, json.loads(endpoint.dialect.encode(command, 1).data))
     return side, state
