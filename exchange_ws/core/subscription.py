@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice, repeat
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 import attrs
@@ -1115,9 +1115,14 @@ def _tell(told: queue.SimpleQueue[Any], name: str) -> None:
 def _folded(markers: Sequence[Marker]) -> list[Marker]:
     """*markers* with no message between, as few that mean the same; questions and answers keep their place."""
     folded: list[Marker] = []
-    for recovery, run in groupby(markers, lambda marker: isinstance(marker, Recovery)):
-        folded += run if recovery else _as_few(run)
-    return folded
+    run: list[Marker] = []
+    for marker in markers:
+        if isinstance(marker, Recovery):
+            folded += [*_as_few(run), marker]
+            run = []
+        else:
+            run.append(marker)
+    return folded + _as_few(run)
 
 
 def _as_few(markers: Iterable[Marker]) -> list[Marker]:
