@@ -20,6 +20,8 @@ copyright = "2026, the exchange_ws authors"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "exchange_ws"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 exclude_patterns = ["_build", "changes/*"]
 # Docstrings are read in editors and terminals first, so names stand in plain backquotes: here they are links where that can be.
 default_role = "py:obj"
