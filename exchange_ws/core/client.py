@@ -648,12 +648,16 @@ class Client:
                 self._past.update(_totals(subscription))
             if self._closed:
                 return []
-            return [
+            waits = [
                 (connection, connection.unwant(subscription, topics, deadline))
                 for pool in self._pools.values()
                 for connection in pool
                 if connection.wanted(subscription) & topics
             ]
+        for connection, _ in waits:
+            if not connection.wanted(subscription):
+                subscription.left(connection)
+        return waits
 
     # Watching -------------------------------------------------------------------------------------------------------------
 

@@ -569,6 +569,18 @@ class Subscription:
                 self._complete(self._decoder.keep(topics))
             self._announce()
 
+    def left(self, source: object) -> None:
+        """None of its topics comes from *source* any more: nothing is missed there from now on."""
+        now = self._clock.time_ns() / 1e9
+        with self._guard:
+            self._known.pop(source, None)
+            self._placed.discard(source)
+            gaps = [self._down.pop(source, None)]
+            gaps += [self._silences.pop(key) for key in list(self._silences) if key[0] is source]
+            for gap in gaps:
+                if gap is not None:
+                    gap.until = now
+
     @property
     def wanted(self) -> tuple[Topic, ...]:
         """The topics themselves."""

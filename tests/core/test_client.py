@@ -1151,6 +1151,16 @@ def test_gap_that_is_not_repaired(box, ws, states):
     assert ids(box, "BTC_USDT")[-100:] == [event.id for event in got]
 
 
+def test_left_while_it_reconnects(box, ws, states):
+    """A topic that is left while its connection is lost misses nothing any more: its gap has an end."""
+    prices, books = ws.subscribe("lastprice", "BTC_USDT"), ws.subscribe("bookTicker", "ETH_USDT")
+    box.restart(LONG_S)
+    states.wait("reconnecting")
+    before = [gap.until for gap in (*prices.gaps, *books.gaps)]
+    ws.unsubscribe("bookTicker", "ETH_USDT")
+    assert ([None, None], True, None) == (before, books.gaps[0].until is not None, prices.gaps[0].until)
+
+
 def test_request_under_way_when_the_connection_is_lost(box, ws):
     """It ends at once, and not at its timeout: its outcome is unknown."""
     raised(ws.request, "order_cancel_all", [])  # the connection of orders is there now, and logged in

@@ -1691,6 +1691,18 @@ def test_two_connections():
     assert [None, Gap("reconnect", 1.0, 8.0), Gap("reconnect", 3.0, 7.0), None] == gaps
 
 
+def test_left_a_lost_connection():
+    """Who has left all that came from a lost connection misses nothing there any more; another's gap stays open."""
+    subscription = made("tape A", "tape B")
+    for source in (SOURCE, ANOTHER):
+        subscription.lost(source, 1 * SECOND)
+    subscription.silent(ANOTHER, topic("tape B"), 2 * SECOND)
+    subscription.left(SOURCE)
+    ends = [gap.until is not None for gap in subscription.gaps]
+    subscription.left(ANOTHER)
+    assert ([True, False, False], [True] * 3) == (ends, [gap.until is not None for gap in subscription.gaps])
+
+
 def test_restored_what_was_not_lost():
     """A connection that comes up for the first time has lost nothing."""
     subscription = made(gaps=True)

@@ -75,7 +75,7 @@ SUBSCRIPTION = {
 }
 # What the engine calls: users have no use for it.
 ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join counters lags".split())
-ENGINE |= {"asks", "recovers", "spoiled"}
+ENGINE |= {"asks", "left", "recovers", "spoiled"}
 CHANNELS = ("subscribe_", "request_", "order_", "collateral_")  # they call what two of them below do
 MORE = {
     "loop": lambda: next(loop),
