@@ -250,8 +250,10 @@ def test_no_message_raises(name, parser, monkeypatch, caplog):
     assert not any(subscription.closed for subscription in reader.subscriptions)
 
 
-def test_deep_echo():
+def test_deep_echo(monkeypatch):
     """A confirmation that repeats parameters nested as deeply as JSON may be is compared with another topic's all the same."""
+    orjson = pytest.importorskip("orjson", reason="the standard library refuses to read what is nested so deeply")
+    monkeypatch.setattr(bitzoom, "parse", orjson.loads)
     reader = Reader(bitzoom.PUBLIC, [])
     for number, symbol in enumerate(("BTCUSDT", "ETHUSDT")):
         reader.session.want("sink", frozenset({bitzoom.topic(bitzoom.TICKER, {"symbol": symbol})}), 0.0, 1e9)
