@@ -22,6 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+# This checkout is what is tried, not what may be installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from exchange_ws import Backoff, clients
 from exchange_ws.errors import ConnectionLost, ExchangeError, RequestTimeout
 from exchange_ws.sandbox import Sandbox

@@ -29,6 +29,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+# This checkout is what is tried, not what may be installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from exchange_ws import Backoff
 from exchange_ws.errors import ExchangeError, InternalError, UsageError
 from exchange_ws.sandbox import Sandbox

@@ -292,10 +292,13 @@ class Run:
         if reader is not None and reader.ends is None:
             # What has been read counts as received, what is on its way then is nobody's: a ping parts the two.
             received = (len(self.tape.made[0]), len(self.tape.made[1]))
+            before = self.ws.state, self.ws.stats()["reconnects"]
             try:
                 self.ws.ping(timeout=HURRIED_S)
             except ExchangeError:
                 received = reader.begins
+            if before[0] != "open" or before != (self.ws.state, self.ws.stats()["reconnects"]):
+                received = reader.begins  # on a new link pings go first: the answer came before what is stated again
             reader.ends, reader.handed = received, len(self.tape.handed)
             try:
                 reader.subscription.unsubscribe(timeout=HURRIED_S)
