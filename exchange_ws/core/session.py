@@ -641,8 +641,8 @@ class Session:
         for join in self._joins:
             join.needs = set(join.topics)
             join.held = False
-        self.routes = {}
         self._watch.clear()
+        self._reroute()  # nothing is known of the next link: there an id may be another topic's
         self._look_at = math.inf
         self._doubted.clear()
         self._pause_until = 0.0

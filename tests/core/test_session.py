@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
-from core_languages import DELTA, LOGIN_COMMAND, SWAP, topic, topics, update, wire
+from core_languages import DELTA, IDS, LOGIN_COMMAND, SWAP, topic, topics, update, wire
 
 from exchange_ws.core import session as session_module
 from exchange_ws.core.dialect import Dialect
@@ -41,6 +41,7 @@ from exchange_ws.core.session import (
     Pending,
     Session,
 )
+from exchange_ws.core.silence import LOOK_S
 from exchange_ws.errors import (
     AuthenticationError,
     ConnectFailed,
@@ -1638,6 +1639,26 @@ def test_aliases_end_with_the_link():
     talk.said(2.0)
     talk.hears({"to": "sub", "ok": True, "as": ["x2"]}, 2.0)
     assert {b"alias A", b"x2"} == set(talk.session.routes)
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_ids_of_a_lost_link_are_nobodys_on_the_next_one(looked):
+    """An update before its confirmation waits for it there too, whoever had its id on the lost link."""
+    talk = Talk(IDS).opened()
+    for sink, symbol in ((ONE, "A"), (TWO, "B")):
+        talk.want(sink, f"price {symbol}")
+        talk.said(0.0)
+        talk.hears({"re": "sub", "ok": True, "ids": {f"id of {symbol}": symbol}})
+    if looked:
+        talk.frames(2 * LOOK_S)
+    talk.session.lost(21.0, LOSS)
+    talk.opened(22.0)
+    assert [{"op": "sub", "args": ["price A"]}] == talk.said(22.0)
+    talk.decided()
+    early = update("price id of B")
+    assert ((), {}) == (talk.hears(early, 22.0), talk.session.routes)
+    talk.hears({"re": "sub", "ok": True, "ids": {"id of B": "A"}}, 22.0)
+    assert [((ONE,), early)] == talk.decided().released
 
 
 # Wildcards and routes --------------------------------------------------------------------------------------------------------
