@@ -444,18 +444,25 @@ class Connection:
         self._hang_up()
         if self._explain is not None and isinstance(error, AuthenticationError):
             error = self._explain(error)
-        with self._lock:
-            was_open = self._session.state == OPEN
-            sinks: list[Any] = self._session.sinks()
-        for sink in _there(sinks):
-            sink.lost(self, self._heard_ns)
-        with self._lock:
-            due: float | None
-            if isinstance(error, AuthenticationError):
-                self._session.refuse_login(error)
-                due = None
-            else:
-                due = self._session.lost(self._clock.now(), error, _asked_wait(error))
+        told: dict[int, Any] = {}
+        due: float | None = None
+        while True:
+            with self._lock:
+                # Until the session knows, who comes is told that his topics flow, and who leaves that nothing more is missed.
+                sinks = {id(sink): sink for sink in self._session.sinks()}
+                new = [sink for key, sink in sinks.items() if key not in told]
+                if not new:
+                    was_open = self._session.state == OPEN
+                    if isinstance(error, AuthenticationError):
+                        self._session.refuse_login(error)
+                    else:
+                        due = self._session.lost(self._clock.now(), error, _asked_wait(error))
+                    break
+            for sink in _there(new):
+                sink.lost(self, self._heard_ns)
+            told.update((id(sink), sink) for sink in new)
+        for sink in _there(sink for key, sink in told.items() if key not in sinks):
+            sink.left(self)
         if was_open or due is not None:
             log.warning("%s%s", error, "" if due is None else f"; next try in {max(0.0, due - self._clock.now()):.1f} s")
         self._act()

@@ -725,6 +725,49 @@ def test_topics_are_stated_again(line):
         assert expected == [one for number, one in enumerate(told) if number != 1]  # stated again with B
 
 
+class Meanwhile(Sink):
+    """Does something while it is told of a loss, once, as another thread may do at that moment."""
+
+    def __init__(self, does: Callable[[], object]) -> None:
+        super().__init__()
+        self._does: list[Callable[[], object]] = [does]
+
+    def lost(self, source: object, since_ns: int) -> None:
+        super().lost(source, since_ns)
+        while self._does:
+            self._does.pop()()
+
+
+class Leaver(Sink):
+    """Tells, too, that it was told to have left."""
+
+    def left(self, source: object) -> None:
+        self.told.put(("left",))
+
+
+def test_who_subscribes_while_a_loss_is_told(line):
+    """A topic that is believed to flow is confirmed at once; what is missed of it is a gap for the newcomer too."""
+    newcomer, deadline = Sink(), Deadline(CLOCK, LIMIT_S)
+    with Exchange(lambda talk, exchange: talk.agree(talk.ask()), serve) as peer:
+        one = line(peer.address)
+        first = Meanwhile(lambda: one.connection.want(newcomer, topics("price A"), deadline))
+        one.connection.want(first, topics("price A"), deadline)
+        one.opened()
+        assert [("lost",), ("stated", "price A"), ("restored",)] == [newcomer.hear() for _ in range(3)]
+
+
+def test_who_leaves_while_a_loss_is_told(line):
+    """Whoever was told of the loss after having left is told again that nothing is missed any more."""
+    leaver, deadline = Leaver(), Deadline(CLOCK, LIMIT_S)
+    with Exchange(lambda talk, exchange: talk.agree(talk.ask()), serve) as peer:
+        one = line(peer.address)
+        first = Meanwhile(lambda: one.connection.unwant(leaver, topics("price A"), deadline))
+        for sink in (first, leaver):
+            one.connection.want(sink, topics("price A"), deadline)
+        one.opened()
+        assert [("lost",), ("left",)] == [leaver.hear("stated", "restored") for _ in range(2)]
+
+
 def test_calls_of_a_loss(line):
     """A loss ends at once what was sent; a query that waits goes to the next connection, an order is not kept for it."""
     end = threading.Event()
