@@ -358,6 +358,8 @@ class Client:
         for subscription in subscriptions:
             subscription.finish()
         with self._lock:
+            for subscription in self._subscriptions:
+                self._past.update(_totals(subscription))
             self._subscriptions.clear()  # not before they are closed: `unsubscribe` takes those that are neither for another's
         _end(connections, self._timer, self._clock, deadline, self._closing)
         self._tell_state()
