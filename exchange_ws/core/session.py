@@ -457,6 +457,7 @@ class Session:
                 self._settle(join.pending, error=ConnectionClosed("the subscription was closed meanwhile"))
             if join.trial and not join.held:
                 self._release()  # the topic that it was tried for may be one of these
+        self._missed -= topics.difference(*(join.topics for join in self._joins))  # who wants them anew has missed nothing
         self._dirty.update(topic.channel for topic in topics)
         self._leaves.append((topics, pending))
         self._confirm(())

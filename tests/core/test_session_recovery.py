@@ -326,6 +326,18 @@ def test_wanted_anew():
     assert ["log_query A", "log_subscribe A"] == talk.agrees(9.0)
 
 
+def test_wanted_anew_while_the_connection_is_lost():
+    """Nor was it where all of that is over before the connection is made again: what is older is no news to the newcomer."""
+    talk = begun("log A", "price A")
+    talk.session.lost(2.0, LOSS)
+    talk.session.unwant(ONE, topics("log A"), 3.0, 1000.0)
+    talk.want(TWO, "log A", now=3.0)
+    talk.recoveries()
+    talk.session.dialled(4.0, None)
+    talk.agrees(4.0)
+    assert {Answer(topic("log A"), True, ("log_query A!",))} == {what for _, what in talk.session.take_decisions().recoveries}
+
+
 def test_half_of_the_budget():
     """Questions leave half of the budget to the user's calls, and go on when there is room again."""
     names = [f"log {symbol}" for symbol in "ABCDEFGHIJKLMNOP"]
