@@ -1404,7 +1404,6 @@ class Session:
         self._end_statement(pending, command)
         self._release_early()
         self._settle_leaves()
-        self._release_early()
         if self.step == "restating" or (self.dialect.aliases and command.kind == SUBSCRIBE):
             # Without its ids nothing of it can be delivered, and a late answer would be taken for that to another.
             self.doom = ConnectionLost(f"{self.name}: the exchange does not confirm subscriptions")
