@@ -1156,8 +1156,9 @@ def _as_few(markers: Iterable[Marker]) -> list[Marker]:
 
 
 def _both(first: Gap, second: Gap) -> Gap:
-    """Two gaps with nothing between, as one for the event that follows."""
+    """Two gaps with nothing between, as one for the event that follows; a loss if one is: the decoder has to be told of it."""
     since = min(first.since, second.since)
     until = None if first.until is None or second.until is None else max(first.until, second.until)
     dropped = None if first.dropped is None or second.dropped is None else first.dropped + second.dropped
-    return Gap(first.reason, since, until, dropped, first.repaired and second.repaired)
+    reason = second.reason if second.reason == "reconnect" else first.reason
+    return Gap(reason, since, until, dropped, first.repaired and second.repaired)

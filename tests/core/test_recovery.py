@@ -496,6 +496,21 @@ def test_gaps_that_nothing_carries_are_bounded():
     assert SIDE_BY_SIDE == len(subscription._met)
 
 
+def test_a_loss_among_many_gaps():
+    """Of more gaps than wait one by one the loss is not forgotten: what was held back before it is told, also unanswered."""
+    subscription = back(made(), 1)
+    put(subscription, 3)
+    before = drained(subscription)
+    subscription.joined_late(5)
+    subscription.lost(SOURCE, 5)
+    subscription.stated(SOURCE, subscription.wanted, 6)
+    for _ in range(SIDE_BY_SIDE):
+        subscription.joined_late(6)
+    subscription.recovers(Asked(topic(LOG)), 7)
+    subscription.recovers(Answer(topic(LOG), False, None), 8)
+    assert ([], [3]) == (before, drained(subscription))
+
+
 def test_an_answer_wakes():
     """Who waits for an event gets what the answer brings, also where nothing else came."""
     clock = HeldClock()
