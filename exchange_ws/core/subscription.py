@@ -467,6 +467,7 @@ class Subscription:
                 self._names = self._names_of(source)
             with self._consuming:
                 self._mark(Stated(topics, self._names if self._aliased else None), received_ns)
+            self._announce()  # the gap of a loss may have come before it
 
     @property
     def asks(self) -> bool:

@@ -511,6 +511,16 @@ def test_a_loss_among_many_gaps():
     assert ([], [3]) == (before, drained(subscription))
 
 
+def test_a_gap_wakes():
+    """A gap as an item is there as soon as one topic is back, also where others keep the loss open."""
+    subscription = made(gaps=True)
+    ready = subscription.fileno()
+    subscription.lost(SOURCE, 1)
+    subscription.stated(SOURCE, subscription.wanted, 2)
+    readable = select.select([ready], [], [], 0.0)[0]
+    assert ([ready], subscription.gaps) == (readable, drained(subscription))
+
+
 def test_an_answer_wakes():
     """Who waits for an event gets what the answer brings, also where nothing else came."""
     clock = HeldClock()
