@@ -116,8 +116,8 @@ class Records:
             self._know(found.events)
 
     def ask(self) -> None:
-        """Hold events back from here on."""
-        self._held = []
+        """Hold events back from here on, with those that are held already."""
+        self._held = self._held or []
 
     def take(self, event: Event) -> list[Event]:
         """An update came; the events to be told now."""
