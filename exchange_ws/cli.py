@@ -297,7 +297,7 @@ def gap_text(gap: Gap) -> str:
     """A gap in one line of plain words."""
     parts = [f"gap ({gap.reason})"]
     if gap.repaired:
-        parts.append("repaired, nothing was missed")
+        parts.append("repaired, nothing is missing")
     elif gap.dropped is not None:
         parts.append(f"{gap.dropped} messages missing")
     else:

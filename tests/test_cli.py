@@ -202,7 +202,7 @@ def test_to_json(item, line):
     [
         (Gap("overflow", 1.0, 1.5, 12), "gap (overflow), 12 messages missing, within 0.500 s"),
         (Gap("reconnect", 1.0, 3.0), "gap (reconnect), an unknown number of messages missing, within 2.000 s"),
-        (Gap("reconnect", 1.0, 3.0, None, True), "gap (reconnect), repaired, nothing was missed, within 2.000 s"),
+        (Gap("reconnect", 1.0, 3.0, None, True), "gap (reconnect), repaired, nothing is missing, within 2.000 s"),
         (Gap("joined late", 1.0), "gap (joined late), an unknown number of messages missing"),
     ],
 )
