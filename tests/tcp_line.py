@@ -66,14 +66,16 @@ class _Link:
                 return  # by what stood before this in the same read
             now = int(min(self.passing, len(data)))
             self.passing -= now
+            # Before it is on its way: who gets it may ask for the next cut, which is not this one.
+            last = self.line.cuts > 0 and self.line.mark in data
+            self.line.cuts -= last
         self.client.sendall(data[:now])
         with self.line.changed:
             if now < len(data):
                 self.stopped = True
                 self.line.changed.notify_all()
                 self.line.changed.wait_for(lambda: self.ended)
-            if self.line.cuts and self.line.mark in data:
-                self.line.cuts -= 1
+            if last:
                 self.end()
 
 
