@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from exchange_ws import cli, events
+from exchange_ws.cli import common, request, stream
 from exchange_ws.errors import UsageError
 from exchange_ws.events import BookUpdate, Gap, Other, Trade
 from exchange_ws.sandbox import Sandbox
@@ -103,7 +104,7 @@ def box():
 )
 def test_topics_and_options(words, topics, options):
     """``key=value`` is an option where the key could be a Python keyword, everything else a symbol."""
-    assert (topics, options) == cli.topics_and_options(words)
+    assert (topics, options) == common.topics_and_options(words)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +119,13 @@ def test_topics_and_options(words, topics, options):
 )
 def test_request_params(words, params):
     """One JSON list, or words as strings."""
-    assert params == cli.request_params(words)
+    assert params == request.request_params(words)
 
 
 def test_request_params_that_are_no_json():
     """What begins like a list and is none is refused, and shown."""
     with pytest.raises(UsageError) as caught:
-        cli.request_params(["[BTC_USDT]"])
+        request.request_params(["[BTC_USDT]"])
     assert str(caught.value).startswith("params='[BTC_USDT]': takes a JSON list, or words")
 
 
@@ -142,7 +143,7 @@ def test_request_params_that_are_no_json():
 )
 def test_params_hint(words, hint):
     """A word that may have been meant as a number is, once the exchange has refused it, shown as one."""
-    assert hint == cli.params_hint(words)
+    assert hint == request.params_hint(words)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_credentials(monkeypatch, accepted, found):
     variables = {"BYBIT_SPOT_V3_KEY": "k", "BYBIT_SPOT_V3_SECRET": "s", "BYBIT_SPOT_V3_TOKEN": "", "WHITEBIT_TOKEN": "t"}
     for name, value in variables.items():
         monkeypatch.setenv("EXCHANGE_WS_" + name, value)
-    assert found == cli.credentials("bybit-spot-v3", accepted)
+    assert found == common.credentials("bybit-spot-v3", accepted)
 
 
 # Events into text.
@@ -194,7 +195,7 @@ GAP = Gap("overflow", 1.0, 2.0, 3)
 )
 def test_to_json(item, line):
     """The documented fields, Decimals as strings in full digits, the vendor's JSON only where there is nothing else."""
-    assert line == cli.to_json(item)
+    assert line == common.to_json(item)
 
 
 @pytest.mark.parametrize(
@@ -208,15 +209,15 @@ def test_to_json(item, line):
 )
 def test_gap_text(gap, text):
     """Why, how much, how long."""
-    assert text == cli.gap_text(gap)
+    assert text == common.gap_text(gap)
 
 
-@pytest.mark.parametrize("kind", cli.COLUMNS)
+@pytest.mark.parametrize("kind", stream.COLUMNS)
 def test_columns_exist(kind):
     """The table's columns are fields of the event; those of a book tell of its levels."""
     fields = {field.name for field in attrs.fields(getattr(events, kind))}
     made = {"bids/asks", "best changed bid", "best changed ask"} if kind == "BookUpdate" else set()
-    assert set() == set(cli.COLUMNS[kind]) - fields - made
+    assert set() == set(stream.COLUMNS[kind]) - fields - made
 
 
 DELTA = BookUpdate(
@@ -241,17 +242,17 @@ DELTA = BookUpdate(
 )
 def test_cell(item, column, text):
     """What an exchange does not tell is an empty cell."""
-    assert text == cli.cell(item, column)
+    assert text == stream.cell(item, column)
 
 
-def drawn(status: cli.Status, newest: dict, recent: list, gap: Gap | None, height: int = 24, width: int = 80) -> list[str]:
+def drawn(status: stream.Status, newest: dict, recent: list, gap: Gap | None, height: int = 24, width: int = 80) -> list[str]:
     """The lines of the table on a terminal of so many lines and characters."""
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
-    console.print(cli.screen(status, newest, recent, gap, height, width))
+    console.print(stream.screen(status, newest, recent, gap, height, width))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-OPEN = cli.Status("whitebit", "trades", "open", 12.34, 0, 0)
+OPEN = stream.Status("whitebit", "trades", "open", 12.34, 0, 0)
 
 
 def test_screen_before_the_first_event():
@@ -297,7 +298,7 @@ def test_screen_leaves_out_columns(width, columns):
     item = trade(number=123)
     lines = drawn(OPEN, {"BTC_USDT": item}, [item], None, width=width)
     assert columns == lines[2].split()
-    assert [cli.cell(item, column) for column in columns] == lines[4].split()
+    assert [stream.cell(item, column) for column in columns] == lines[4].split()
     assert max(map(len, lines)) <= width
 
 
@@ -326,8 +327,8 @@ def test_screen_cuts_off_json():
 def test_no_rich(monkeypatch, capsys):
     """Without rich, a terminal gets lines, and a hint once."""
     monkeypatch.setitem(sys.modules, "rich.live", None)
-    view = cli._view_for_terminal(("whitebit", "trades"))
-    assert cli._Lines is type(view)
+    view = stream._view_for_terminal(("whitebit", "trades"))
+    assert stream._Lines is type(view)
     assert ("", "exchange-ws: for a live table: python -m pip install 'rich>=13'\n") == capsys.readouterr()
 
 

@@ -1421,4 +1421,3 @@ class Session:
                 waiting.remove(oldest)
                 if not waiting:
                     del self._awaited[key]
-

@@ -630,9 +630,7 @@ class _Dial:
             try:
                 addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
             except socket.gaierror:  # a name, and not an address: this may take long
-                addresses = self._aside(
-                    lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), lambda found: None
-                )
+                addresses = self._aside(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), lambda found: None)
         except socket.gaierror as error:
             raise self._failed(f"no address is known for {host}: {error.strerror}") from error
         self._step = "TCP connect"
@@ -747,9 +745,7 @@ class _Dial:
         left = self._check()
         try:
             # python-socks waits *timeout* for each of its reads; the deadline for all of them is that of the wait outside.
-            sock = self._aside(
-                lambda: socks.connect(self._target.host, self._target.port, timeout=left), socket.socket.close
-            )
+            sock = self._aside(lambda: socks.connect(self._target.host, self._target.port, timeout=left), socket.socket.close)
         except ProxyTimeoutError:
             raise self._overdue() from None
         except ProxyError as error:
