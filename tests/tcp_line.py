@@ -75,7 +75,9 @@ class _Link:
                 self.stopped = True
                 self.line.changed.notify_all()
                 self.line.changed.wait_for(lambda: self.ended)
-            if last:
+            if last and self.line.holds:
+                self.passing = 0
+            elif last:
                 self.end()
 
 
@@ -127,6 +129,7 @@ class Line:
         self.changed = threading.Condition()  # guards all below, and the links' fields
         self.mark = b""
         self.cuts = 0
+        self.holds = False  # a cut only holds back what follows
         self.made = 0  #: connections so far
         self._mute = False
         self._links: list[_Link] = []
@@ -177,7 +180,12 @@ class Line:
     def cut_after(self, mark: bytes, times: int = 1) -> None:
         """End the connection on which the server says *mark*, after the whole frame; so *times*. Not over TLS."""
         with self.changed:
-            self.mark, self.cuts = mark, times
+            self.mark, self.cuts, self.holds = mark, times, False
+
+    def hold_after(self, mark: bytes) -> None:
+        """Let nothing more pass on the connection on which the server says *mark* next, after the whole frame. Not over TLS."""
+        with self.changed:
+            self.mark, self.cuts, self.holds = mark, 1, True
 
     # Life
 

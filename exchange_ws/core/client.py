@@ -532,7 +532,8 @@ class Client:
         """What is subscribed."""
         self._check_process()
         with self._lock:
-            return tuple(self._subscriptions)
+            # Who was told the end of one may ask before its thread has come to take it out.
+            return tuple(subscription for subscription in self._subscriptions if not subscription.closed)
 
     def _topics_of(self, words: tuple[str, ...], params: Mapping[str, Any]) -> Sequence[Topic]:
         """The topics that *words* and *params* of `subscribe` name; `UsageError` if they name none."""

@@ -883,6 +883,15 @@ def test_union_of_two_subscriptions(box, ws):
     assert ([], []) == (first.gaps, second.gaps)
 
 
+def test_who_was_told_the_end_of_a_subscription_sees_it_gone(ws):
+    """One that has ended by itself is no more among the client's, before its thread has come to take it out."""
+    prices = ws.subscribe("lastprice", "BTC_USDT")
+    seen, forget = [], prices._forget
+    prices._forget = lambda subscription: (seen.append(ws.subscriptions), forget(subscription))
+    prices.end(None)
+    assert [()] == seen
+
+
 def test_second_subscription_to_the_same(box, ws):
     """Two subscriptions to one topic: both get all; the first that leaves says nothing on the wire, the last does."""
     first, second = ws.subscribe("lastprice", "BTC_USDT"), ws.subscribe("lastprice", "BTC_USDT")

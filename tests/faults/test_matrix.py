@@ -402,16 +402,19 @@ def test_loss_before_the_login_is_answered(scene):
 
 def test_loss_before_a_subscribe_is_confirmed(scene):
     """On the first connection who subscribes is told, at once; on one that was open the next connection confirms it."""
-    ws = scene.make()
+    line = scene.line()
+    ws = scene.make(line)
     for already_open in (False, True):
+        # Not the sandbox's delay: a first update does not wait for it, and is a confirmation too.
         if already_open:
             ws.connect()
-        scene.box.delay(LONG_S)
+            line.hold(0)
+        else:
+            line.hold_after(b"HTTP/1.1 101 ")
         said = len(scene.box.received)
         waiting = later(lambda: scene.subscribe(ws, "another channel"))
         scene.box.wait_received(lambda message: True, said + 1)
-        scene.box.delay(0)
-        scene.box.drop()
+        line.end()
         told = waiting.get(timeout=SOON_S)
         if not already_open:
             assert (ConnectionLost, ()) == (type(told), ws.subscriptions)

@@ -87,8 +87,10 @@ MORE = {
     "request_lastprice": lambda: ws.request_lastprice("BTC_USDT"),
 }
 
-locks = [ws._lock, ws._timer._guard, ws._pools["public"][0]._lock, ws._dials["public"]._lock, for_select._signal._lock]
-locks += [lock for each in (quiet, full, for_select) for lock in (each._guard, each._consuming)]
+# In the order in which the parent's threads take them: each is at work, and would wait for us while we wait for it.
+locks = [ws._lock, ws._pools["public"][0]._lock]
+locks += [lock for each in (quiet, full, for_select) for lock in (each._consuming, each._guard)]
+locks += [for_select._signal._lock, ws._dials["public"]._lock, ws._timer._guard]
 for lock in locks:
     lock.acquire()  # as other threads may have, at the moment of the fork
 child = os.fork()
