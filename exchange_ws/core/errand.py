@@ -39,13 +39,15 @@ class Errand:
     middle of anything, and in a signal's function, which is called in the middle of what the main thread is at. `call` then
     waits for that lock, and who began it does not have to.
 
+    It puts itself into the set *among*, for who was interrupted before he had it in his hands.
+
     Raises
     ------
     RuntimeError
         There is no thread to be had: the system's limit is reached, or the interpreter is exiting.
     """
 
-    def __init__(self, call: Callable[[], object], name: str) -> None:
+    def __init__(self, call: Callable[[], object], name: str, among: set[Errand] | None = None) -> None:
         self._call = call
         self._error: BaseException | None = None  # the thread's, until it has ended
         self._begun = threading.Event()
@@ -53,9 +55,11 @@ class Errand:
         # `Thread.start` takes a lock of its module, which this thread may have in its hands. A bare thread does without, but
         # becomes a `Thread` of unknown origin, for ever, once anything asks for `current_thread`, as logging does. So the bare
         # one starts the other.
-        _thread.start_new_thread(self._begin, ())
+        _thread.start_new_thread(self._begin, (among,))
 
-    def _begin(self) -> None:
+    def _begin(self, among: set[Errand] | None) -> None:
+        if among is not None:
+            among.add(self)
         try:
             self._thread.start()
         except RuntimeError as error:  # exiting, since a moment ago

@@ -725,6 +725,38 @@ def test_interrupted(box, case):
     assert (f"{told}{usable}closed 1\n", False) == (out, "Traceback" in err)
 
 
+class InterruptedOnce(set):
+    """A set whose first addition by the main thread is cut short by Ctrl-C."""
+
+    ready = True
+
+    def add(self, item):
+        if self.ready and threading.current_thread() is threading.main_thread():
+            self.ready = False
+            raise KeyboardInterrupt
+        super().add(item)
+
+
+def test_close_after_an_interrupted_one(ws, monkeypatch):
+    """A close that Ctrl-C ended just as its thread began goes on, and the next close waits for it too."""
+    began, never, threads = threading.Event(), threading.Event(), []
+
+    def close(deadline):
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            began.set()
+            never.wait(0.3)  # it takes its time
+        Client._close(ws, deadline)
+
+    monkeypatch.setattr(ws, "_close", close)
+    monkeypatch.setattr(ws, "_errands", InterruptedOnce())
+    with pytest.raises(KeyboardInterrupt):
+        ws.close()
+    assert began.wait(LIMIT_S)
+    ws.close()
+    assert [False, False] == [thread.is_alive() for thread in threads]
+
+
 # Calls -----------------------------------------------------------------------------------------------------------------------
 
 
