@@ -20,7 +20,7 @@ from core_peers import CLOSE, Exchange, Talk, frame
 from wire_peers import LIMIT_S
 
 from exchange_ws import Backoff, WhiteBIT
-from exchange_ws.cli import to_json
+from exchange_ws.cli.common import to_json
 from exchange_ws.clock import SystemClock
 from exchange_ws.core.dialect import Dialect, parse, parse_with_json
 from exchange_ws.core.messages import Limits, Topic, Update
