@@ -13,9 +13,6 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from exchange_ws.core.client import Client
-from exchange_ws.core.session import Backoff
-from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import (
     AuthenticationError,
     ConnectFailed,
@@ -35,7 +32,10 @@ from exchange_ws.errors import (
     WireError,
 )
 
-if TYPE_CHECKING:  # clients are found by listing folders; these lines only tell their types
+if TYPE_CHECKING:  # of these only the types are told here: see __getattr__
+    from exchange_ws.core.client import Client
+    from exchange_ws.core.session import Backoff
+    from exchange_ws.core.subscription import Subscription
     from exchange_ws.exchanges.bitzoom.client import Bitzoom
     from exchange_ws.exchanges.bybit.client import BybitSpotV3
     from exchange_ws.exchanges.whitebit.client import WhiteBIT
@@ -67,15 +67,24 @@ __all__ = [
     "connect",
 ]
 
+#: Where the names of the engine are. It is imported when one of them is first asked for: pytest imports the package in each of
+#: its runs, for the sake of `exchange_ws.testing`, also where no test uses it.
+_ENGINE = {
+    "Backoff": "exchange_ws.core.session",
+    "Client": "exchange_ws.core.client",
+    "Subscription": "exchange_ws.core.subscription",
+}
+
 
 def clients() -> dict[str, type[Client]]:
     """Every client class by its exchange's name: one folder of `exchange_ws.exchanges` for each exchange."""
+    base: type[Client] = importlib.import_module(_ENGINE["Client"]).Client
     exchanges = importlib.import_module("exchange_ws.exchanges")
     found: dict[str, type[Client]] = {}
     for folder in pkgutil.iter_modules(exchanges.__path__, exchanges.__name__ + "."):
         module = importlib.import_module(folder.name + ".client")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Client) and value.__module__ == module.__name__:
+            if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:
                 found[value.name] = value
     return found
 
@@ -98,7 +107,9 @@ def connect(name: str, **options: Any) -> Client:
 
 
 def __getattr__(name: str) -> Any:
-    # PEP 562: a client's module is imported when its class is first asked for. Lower-case names are submodules.
+    # PEP 562: the engine, and the exchanges found by listing folders, when first asked for. Lower-case names are submodules.
+    if name in _ENGINE:
+        return globals().setdefault(name, getattr(importlib.import_module(_ENGINE[name]), name))
     for client in clients().values() if name[:1].isupper() else ():
         if client.__name__ == name:
             return client
@@ -106,4 +117,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *(client.__name__ for client in clients().values())})
+    return sorted({*globals(), *_ENGINE, *(client.__name__ for client in clients().values())})
