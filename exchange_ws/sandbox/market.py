@@ -23,6 +23,7 @@ __all__ = ["INSTRUMENTS", "Candle", "Instrument", "Market", "Markets", "Statisti
 LEVELS = 120  # kept on each side at least: more than the 100 that exchanges show, so that a cut book is really cut
 SPARE = 30  # levels above LEVELS before the worst go
 WIDTH = 600  # ticks from the fair price in which new orders are placed; well above LEVELS, so that a free price is found soon
+LEAST_PRICE = 4 * WIDTH  # ticks: where a market may be put, so that it never comes to prices of 0 and below
 HISTORY_STEPS = 120  # each with a taker's order: about 200 trades in each market, twice what an exchange replays
 HISTORY_STEP_US = 180_000_000  # microseconds; 120 of them are six hours of candles
 TRADES_KEPT = 2000  # for each market
@@ -257,6 +258,26 @@ class Market:
         self._refill()
         self.book_us = self.now_us
         return list(self.trades)[len(self.trades) - len(levels) :]
+
+    def trade(self, side: str, price: int, size: int) -> None:
+        """
+        A taker of *side* from outside, now: one trade of *size* lots at *price*, in ticks, `LEAST_PRICE` at least.
+
+        The market is there from now on: makers take back what is in the way, or far behind, and quote around *price*.
+        """
+        self._fair = self._home = price - 1 if side == "buy" else price  # bids stand at the fair price or below, asks above
+        for book, stays in (
+            (self._bids, range(self._fair - WIDTH, price)),
+            (self._asks, range(price + 1, self._fair + WIDTH + 1)),
+        ):
+            for level in [level for level in book if level not in stays]:
+                self._set(book, level, 0)
+        taken = self._asks if side == "buy" else self._bids
+        self._set(taken, price, size)
+        self._set(taken, price, 0)
+        self._trade(self.now_us, price, size, side)
+        self._refill()
+        self.book_us = self.now_us
 
     def _trade(self, time_us: int, price: int, size: int, side: str) -> None:
         self._last = price

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Callable, NoReturn, Protocol, TypeVar, Union, runtime_checkable
@@ -34,7 +35,7 @@ import attrs
 import exchange_ws.exchanges
 from exchange_ws.clock import Deadline, SystemClock, checked_timeout
 from exchange_ws.errors import ConnectFailed, InternalError, UpdateTimeout, UsageError
-from exchange_ws.sandbox.market import Markets, markets_at
+from exchange_ws.sandbox.market import LEAST_PRICE, Market, Markets, markets_at
 
 try:
     from websockets.asyncio.server import Server, ServerConnection, serve
@@ -103,6 +104,10 @@ class Exchange(Protocol):
     path: str
     #: Seconds without a message from the client after which the server closes; None: never.
     idle_s: float | None
+
+    @property
+    def names(self) -> Mapping[str, Market]:
+        """The markets that it has, by the names that clients write."""
 
     @property
     def requests(self) -> tuple[int, float] | None:
@@ -230,6 +235,20 @@ def _is_whole(value: Any) -> bool:
 def _check_count(name: str, value: Any, least: int) -> None:
     if not _is_whole(value) or value < least:
         raise UsageError(f"{name}={value!r}: takes a whole number of {least} or more")
+
+
+def _multiple(name: str, value: Any, unit: Decimal, least: int) -> int:
+    """How many times *unit* there is in *value*, without a remainder."""
+    takes = f"takes a multiple of {unit:f}, {least * unit:f} or more, as text, Decimal or int"
+    if not isinstance(value, (str, Decimal)) and not _is_whole(value):
+        raise UsageError(f"{name}={value!r}: {takes}")
+    try:
+        count, rest = divmod(Decimal(value), unit)
+    except InvalidOperation:
+        raise UsageError(f"{name}={value!r}: {takes}") from None
+    if rest or count < least:
+        raise UsageError(f"{name}={value!r}: {takes}")
+    return int(count)
 
 
 def _check_seconds(seconds: float | None) -> None:
@@ -508,6 +527,33 @@ class Sandbox:
             # In parts, so that a long walk is not taken for a thread that is stuck.
             self._call(self._steps, min(n, 500))
             n -= 500
+
+    def trade(self, symbol: str, side: str, price: Decimal | str | int, size: Decimal | str | int) -> None:
+        """
+        Let others trade at a price of your choice: one step of all markets, and a last trade in it.
+
+        Orders of the account that rest in its reach are filled by it, as by any public trade, up to *size* all together, and
+        the market goes on from *price*. What stands on the book at a better one is taken back before.
+
+        Parameters
+        ----------
+        symbol
+            As the exchange spells it, e.g. "BTC_USDT".
+        side
+            The taker's: "buy" or "sell". A "sell" fills buy orders at *price* and above, a "buy" sell orders at *price* and
+            below.
+        price, size
+            Multiples of the market's tick and lot: text, `Decimal` or int.
+        """
+        names = self._exchange.names
+        if not isinstance(symbol, str) or symbol not in names:
+            raise UsageError(f"symbol={symbol!r}: takes one of {', '.join(names)}")
+        if side not in ("buy", "sell"):
+            raise UsageError(f"side={side!r}: takes 'buy' or 'sell'")
+        market = names[symbol]
+        at = _multiple("price", price, market.instrument.tick, LEAST_PRICE)
+        amount = _multiple("size", size, market.instrument.lot, 1)
+        self._call(self._steps, 1, lambda: market.trade(side, at, amount))
 
     def push(self, text: str) -> None:
         """Send *text* as it is to every connection."""
@@ -932,13 +978,15 @@ class Sandbox:
         due = max(due + self._tick, self._loop.time())
         self._ticker = self._loop.call_at(due, self._on_tick, due)
 
-    def _steps(self, n: int) -> None:
+    def _steps(self, n: int, then: Callable[[], None] = lambda: None) -> None:
+        """*n* steps; *then* is done in each, before anybody is told of it."""
         for _ in range(n):
             if self._tick is None:
                 now_us = self.markets.now_us + MANUAL_STEP_US
             else:
                 now_us = max(time.time_ns() // 1000, self.markets.now_us + 1)
             self.markets.step(now_us)
+            then()
             for endpoint in self._endpoints.values():
                 endpoint.beat()
             for link in list(self._links):

@@ -120,8 +120,8 @@ def losses(name: str) -> tuple[bool, str]:
 def subscribes() -> tuple[bool, str]:
     """A thousand subscribes one after the other: whether none was refused, and the figures."""
     with Sandbox("whitebit", seed=1, tick=None) as box, contextlib.closing(box.client()) as ws:
-        market = box._exchange._names["BTC_USDT"]
-        box._call(box._exchange._names.update, dict.fromkeys(NAMES, market))
+        market = box._exchange.names["BTC_USDT"]
+        box._call(box._exchange.names.update, dict.fromkeys(NAMES, market))
         began = time.monotonic()
         for name in NAMES:
             ws.subscribe("lastprice", name)

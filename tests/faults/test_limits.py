@@ -25,8 +25,8 @@ LOSSES = 12  # more than Bitzoom takes of connections in a second
 def box():
     """WhiteBIT with a thousand markets, which are one by many names."""
     with Sandbox("whitebit", seed=3, tick=None) as box:
-        market = box._exchange._names["BTC_USDT"]
-        box._call(box._exchange._names.update, dict.fromkeys(NAMES, market))
+        market = box._exchange.names["BTC_USDT"]
+        box._call(box._exchange.names.update, dict.fromkeys(NAMES, market))
         yield box
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from exchange_ws.sandbox.market import INSTRUMENTS, LEVELS, Candle, Markets, Statistics, Top, markets_at
+from exchange_ws.sandbox.market import INSTRUMENTS, LEAST_PRICE, LEVELS, Candle, Markets, Statistics, Top, markets_at
 
 EPOCH_US = 1_700_000_000_000_000
 STEP_US = 100_000
@@ -241,3 +241,32 @@ def test_a_taker_from_outside():
     assert (LEVELS, LEVELS) == (len(bids), len(asks))
     assert (first in asks, asks[second], market.last) == (False, second_size / 2, second)
     assert max(bids) < min(asks)
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+@pytest.mark.parametrize("share", [Decimal("0.5"), Decimal("0.9999"), Decimal(1), Decimal("1.0001"), Decimal(2)])
+def test_a_market_that_is_moved(side, share):
+    """One trade at the price; the book is full and whole around it, then and after more steps, which stay near."""
+    markets = walked(5)
+    for market in markets.markets:
+        price = max(LEAST_PRICE, int(market.last * share / market.instrument.tick))
+        market.trade(side, price, 7)
+        at, tick = price * market.instrument.tick, market.instrument.tick
+        trade = market.trades[-1]
+        assert (at, 7 * market.instrument.lot, side, markets.now_us) == (trade.price, trade.size, trade.side, trade.time_us)
+        for _ in range(50):
+            bids, asks = market.book(LEVELS)
+            assert (LEVELS, LEVELS) == (len(bids), len(asks))
+            assert 0 < min(bids) and max(bids) < min(asks)
+            assert abs(market.top.bid - at) < at / 100 + 600 * tick
+            market.step(market.now_us + STEP_US)
+        assert abs(market.last - at) < at / 100 + 600 * tick
+
+
+def test_the_book_around_a_trade():
+    """Makers take back what stood in its way, and what is far behind: there is one trade, between bid and ask."""
+    market = walked(5).markets[0]
+    before, price = market.trades[-1], int(market.top.ask / market.instrument.tick) + 300
+    market.trade("buy", price, 1)
+    assert [price * market.instrument.tick] == [trade.price for trade in market.trades_after(before.id)]
+    assert market.top.bid <= price * market.instrument.tick <= market.top.ask

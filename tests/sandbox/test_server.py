@@ -12,6 +12,7 @@ import ssl
 import struct
 import threading
 import time
+from decimal import Decimal
 
 import pytest
 import trustme
@@ -192,6 +193,43 @@ def test_step_hands_over(box, dial):
     assert 120 == len(peer.take("market"))
 
 
+@pytest.mark.parametrize(
+    ("exchange", "symbol", "topic", "params"),
+    [
+        ("whitebit", "BTC_USDT", ("trades", "BTC_USDT"), {}),
+        ("bybit-spot-v3", "BTCUSDT", ("trade.BTCUSDT",), {}),
+        ("bitzoom", "BTCUSDT", ("/api/v1/trades",), {"symbol": "BTCUSDT", "limit": 50}),
+    ],
+)
+def test_trade(exchange, symbol, topic, params):
+    """It is the last trade of one step, at the price and size that were told, by the exchange's name of the market."""
+    with Sandbox(exchange, tick=None) as box, box.client() as ws:
+        trades = ws.subscribe(*topic, **params)
+        before = box.markets.now_us
+        box.trade(symbol, "buy", "70000", "0.5")
+        box.trade(symbol, "sell", 60000, Decimal("0.25"))
+        box.step(10)  # Bitzoom tells of them each second
+        assert 12 * server.MANUAL_STEP_US == box.markets.now_us - before
+        told = []
+        while ("sell", 60000, Decimal("0.25")) not in told:
+            trade = trades.get(LIMIT_S)
+            told.append((trade.side, trade.price, trade.size))
+        assert ("buy", 70000, Decimal("0.5")) in told
+
+
+def test_trade_fills_what_rests(box, dial):
+    """Orders of the account in its reach share its size; the others rest on."""
+    peer = dial(box.url)
+    peer.result("authorize", box.token, "public")
+    peer.result("deals_subscribe", ["BTC_USDT"])
+    for price in ("60000", "59000", "58000"):
+        peer.result("order_limit_place", {"market": "BTC_USDT", "side": "buy", "amount": "0.01", "price": price})
+    box.trade("BTC_USDT", "sell", "59000", "0.015")
+    assert [("60000", "0.01"), ("59000", "0.005")] == [tuple(params[4:6]) for params in peer.take("deals")]
+    rest = peer.result("ordersPending_request", "BTC_USDT", 0, 100)["records"]
+    assert {"59000": "0.005", "58000": "0.01"} == {order["price"]: order["left"] for order in rest}
+
+
 # Limits.
 
 
@@ -365,6 +403,15 @@ def test_close_without_answer(box, dial):
         ("restart", (float("inf"),), r"seconds=inf: takes seconds"),
         ("garbage", (5,), r"text=5: takes the text of a message"),
         ("push", (b"x",), r"text=b'x': takes the text of a message"),
+        ("trade", ("BTCUSDT", "buy", 1, 1), r"symbol='BTCUSDT': takes one of BTC_USDT, "),
+        ("trade", ("BTC_USDT", "bid", 1, 1), r"side='bid': takes 'buy' or 'sell'"),
+        ("trade", ("BTC_USDT", "buy", 60000.5, 1), r"price=60000\.5: takes a multiple of 0\.01, 24\.00 or more"),
+        ("trade", ("BTC_USDT", "buy", "60000.005", 1), r"price='60000\.005': takes a multiple of 0\.01"),
+        ("trade", ("BTC_USDT", "buy", "much", 1), r"price='much': takes a multiple"),
+        ("trade", ("BTC_USDT", "buy", "NaN", 1), r"price='NaN': takes a multiple"),
+        ("trade", ("BTC_USDT", "buy", True, 1), r"price=True: takes a multiple"),
+        ("trade", ("BTC_USDT", "buy", 23, 1), r"price=23: takes a multiple of 0\.01, 24\.00 or more"),
+        ("trade", ("BTC_USDT", "buy", 60000, 0), r"size=0: takes a multiple of 0\.000001, 0\.000001 or more"),
     ],
 )
 def test_senseless_faults(still_box, method, arguments, said):

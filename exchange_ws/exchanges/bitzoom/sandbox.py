@@ -239,7 +239,7 @@ class BitzoomExchange:
         self._secret = credentials.api_secret
         self._seed = seed
         self._generation = 0  # of tokens; those of former ones have expired
-        self._perpetuals = {
+        self.names = {
             f"{market.instrument.base}{market.instrument.quote}": market
             for market in markets.markets
             if market.instrument.perpetual
@@ -247,7 +247,7 @@ class BitzoomExchange:
         self._accounts = trading.Accounts(markets, seed=seed)
         self._people: dict[str, _Person] = {}
         rng = random.Random(f"{seed}/bitzoom")
-        self._ranks = {name: [rng.randrange(5) for _ in range(3)] for name in self._perpetuals}
+        self._ranks = {name: [rng.randrange(5) for _ in range(3)] for name in self.names}
         self._beats = frozenset[str]()
         self._beat_us = markets.now_us
 
@@ -374,7 +374,7 @@ class BitzoomExchange:
         if not isinstance(uid, str) or not uid:
             raise _Refused(-1002, "invalid session request")
         if uid not in self._people:
-            self._people[uid] = _Person(uid, self._accounts, self._perpetuals)
+            self._people[uid] = _Person(uid, self._accounts, self.names)
         state.person = self._people[uid]
         told: dict[str, object] = {}
         if self.mode == FRAMEWORK:
@@ -389,7 +389,7 @@ class BitzoomExchange:
         params = {name: given[name] for name in PARAMETERS[channel] if given.get(name) not in (None, "")}
         if any(required and name not in params for name, required in PARAMETERS[channel].items()):
             raise _Refused(-1102)
-        if "symbol" in params and (not isinstance(params["symbol"], str) or params["symbol"] not in self._perpetuals):
+        if "symbol" in params and (not isinstance(params["symbol"], str) or params["symbol"] not in self.names):
             raise _Refused(-1120)
         interval = params.get("interval", "1m")
         if not isinstance(interval, str) or interval not in INTERVAL_NAMES:
@@ -476,16 +476,16 @@ class BitzoomExchange:
             assert state.person is not None
             yield self._private(state.person, channel, symbol, first)
         elif channel == "/api/v1/exchangeinfo":
-            yield {"timezone": "UTC", "symbols": [self._symbol(name, market) for name, market in self._perpetuals.items()]}
+            yield {"timezone": "UTC", "symbols": [self._symbol(name, market) for name, market in self.names.items()]}
         elif channel == "/api/v1/ticker/hr24":
-            yield [self._hr24(name) for name in self._perpetuals] if symbol is None else self._hr24(symbol)
+            yield [self._hr24(name) for name in self.names] if symbol is None else self._hr24(symbol)
         elif channel == "/api/v1/trades":
             yield from self._trades(sub, first)
         else:
             yield self._market_body(channel, str(symbol), sub.params, first)
 
     def _market_body(self, channel: str, symbol: str, params: Mapping[str, Any], first: bool) -> object:
-        market = self._perpetuals[symbol]
+        market = self.names[symbol]
         now = _ms(self._markets.now_us)
         if channel == "/api/v1/ticker":
             return {"symbol": symbol, "price": _text(market.last)}
@@ -516,7 +516,7 @@ class BitzoomExchange:
         }
 
     def _hr24(self, symbol: str) -> dict[str, object]:
-        market = self._perpetuals[symbol]
+        market = self.names[symbol]
         now = self._markets.now_us // 1_000_000
         found = market.statistics(max(0, now - DAY))
         last = market.trades[-1]
@@ -556,7 +556,7 @@ class BitzoomExchange:
 
     def _trades(self, sub: _Sub, first: bool) -> Iterable[object]:
         """The latest trades, the newest last: all that the limit allows at first, then the new ones and some again."""
-        market = self._perpetuals[sub.params["symbol"]]
+        market = self.names[sub.params["symbol"]]
         new = len(market.trades_after(sub.last_trade))
         if not new and not first:
             return
@@ -583,12 +583,12 @@ class BitzoomExchange:
     # Private pushes
 
     def _private(self, person: _Person, channel: str, symbol: str | None, first: bool) -> object:
-        names = [name for name in self._perpetuals if symbol in (None, name)]
+        names = [name for name in self.names if symbol in (None, name)]
         if channel == "/api/v1/margintype":
             return {"symbol": symbol, "marginType": person.margin_types[str(symbol)]}
         if channel == "/api/v1/leverage":
             rows: list[object] = [
-                {"symbol": name, "leverage": person.account.leverage(self._perpetuals[name].instrument)} for name in names
+                {"symbol": name, "leverage": person.account.leverage(self.names[name].instrument)} for name in names
             ]
             return rows if symbol is None else rows[0]
         if channel == "/api/v1/adlquantile":

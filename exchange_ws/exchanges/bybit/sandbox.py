@@ -120,7 +120,7 @@ class _Endpoint:
         self._credentials = credentials
         self._seed = seed
         spot = [market for market in markets.markets if not market.instrument.perpetual]
-        self._names = {f"{market.instrument.base}{market.instrument.quote}": market for market in spot}
+        self.names = {f"{market.instrument.base}{market.instrument.quote}": market for market in spot}
 
     # What the server asks
 
@@ -246,7 +246,7 @@ class SpotV3Public(_Endpoint):
         if settings is not None:
             if not words or words.pop(0) not in settings:
                 return False
-        return label in self._feeds and len(words) == 1 and words[0] in self._names
+        return label in self._feeds and len(words) == 1 and words[0] in self.names
 
     def _state_topics(self, state: _State, message: Any, names: list[str]) -> str:
         for name in names:
@@ -280,7 +280,7 @@ class SpotV3Public(_Endpoint):
     def _look(self, name: str, memory: Any) -> tuple[Any, list[dict[str, object]]]:
         """What is new of a topic since *memory* (None: it begins now), and the next memory."""
         label, *words = name.split(".")
-        return self._feeds[label](words[-1], self._names[words[-1]], words[0], memory)
+        return self._feeds[label](words[-1], self.names[words[-1]], words[0], memory)
 
     def _trades(self, symbol: str, market: Market, _: str, last_id: Any) -> tuple[Any, list[dict[str, object]]]:
         new = [] if last_id is None else market.trades_after(last_id)
@@ -394,10 +394,10 @@ class SpotV3Private(_Endpoint):
 
     def __init__(self, markets: Markets, credentials: Credentials, seed: int) -> None:
         super().__init__(markets, credentials, seed)
-        self._symbols = {market.instrument: name for name, market in self._names.items()}
+        self._symbols = {market.instrument: name for name, market in self.names.items()}
         self._accounts = Accounts(markets, seed=seed)
         self._rng = random.Random(f"{seed}/activity")
-        assets = {asset for market in self._names.values() for asset in (market.instrument.base, market.instrument.quote)}
+        assets = {asset for market in self.names.values() for asset in (market.instrument.base, market.instrument.quote)}
         self._account = self._accounts.open({asset: Decimal(1_000_000 if "USD" in asset else 1_000) for asset in assets})
         self._account_id = str(self._rng.randrange(100_000, 1_000_000))
         self._watched = False  # somebody was subscribed to something after the last step
@@ -471,7 +471,7 @@ class SpotV3Private(_Endpoint):
 
     def _act(self, number: int) -> None:
         """One deed; the fifth of five makes room for others."""
-        market = self._names["BTCUSDT"]
+        market = self.names["BTCUSDT"]
         instrument, top = market.instrument, market.top
         size = self._rng.randrange(1_000, 20_000) * instrument.lot
         wanted = ("rest", "sell", "buy", "wait", "cancel")[number % 5]

@@ -777,14 +777,14 @@ class WhiteBITExchange:
         self._markets = markets
         self._credentials = credentials
         self._seed = seed
-        self._names: dict[str, Market] = {}
+        self.names: dict[str, Market] = {}
         for market in markets.markets:
             what = market.instrument
-            self._names[f"{what.base}_PERP" if what.perpetual else f"{what.base}_{what.quote}"] = market
-        self._futures = [name for name, market in self._names.items() if market.instrument.perpetual]
+            self.names[f"{what.base}_PERP" if what.perpetual else f"{what.base}_{what.quote}"] = market
+        self._futures = [name for name, market in self.names.items() if market.instrument.perpetual]
         rng = random.Random(f"{seed}/quantiles")
         self._quantiles = {name: rng.choice(((None, 4), (2, None), (1, 3))) for name in self._futures}
-        self._desk = _Desk(markets, self._names, seed)
+        self._desk = _Desk(markets, self.names, seed)
         self._nonce = -1  # the largest so far
         self._window_nonces: set[int] = set()  # those with a window that are used up
         self._token_rng = random.Random(f"{seed}/tokens")
@@ -968,13 +968,13 @@ class WhiteBITExchange:
     # Arguments
 
     def _market(self, name: object) -> Market:
-        _check(isinstance(name, str) and name in self._names)
+        _check(isinstance(name, str) and name in self.names)
         assert isinstance(name, str)
-        return self._names[name]
+        return self.names[name]
 
     def _list(self, params: list[Any], *, of: Iterable[str] = (), all_if_empty: bool = False) -> list[str]:
         """The markets that *params* lists, each once; those known, or only those in *of*."""
-        known = list(of) or list(self._names)
+        known = list(of) or list(self.names)
         if not params and all_if_empty:
             return known
         _check(params and all(isinstance(name, str) and name in known for name in params))
@@ -1070,7 +1070,7 @@ class WhiteBITExchange:
         if state.candles is None:
             return
         name, interval = state.candles
-        market = self._names[name]
+        market = self.names[name]
         now = self._markets.now_us // 1_000_000
         start, trade = now - now % interval, market.trades[-1].id
         if (start, trade) != (state.candles_since, state.candles_trade):
@@ -1105,11 +1105,11 @@ class WhiteBITExchange:
 
     def _period(self, name: str, period: int) -> dict[str, object]:
         since = max(0, self._markets.now_us // 1_000_000 - period)
-        return self._statistics(self._names[name].statistics(since), period)
+        return self._statistics(self.names[name].statistics(since), period)
 
     def _today(self, name: str) -> dict[str, object]:
         now = self._markets.now_us // 1_000_000
-        return self._statistics(self._names[name].statistics(now - now % DAY), None)
+        return self._statistics(self.names[name].statistics(now - now % DAY), None)
 
     def _market_params(self, name: str) -> list[object]:
         return [name, self._period(name, DAY)]
@@ -1149,7 +1149,7 @@ class WhiteBITExchange:
     def _publish_seconds(self, state: _State) -> Iterable[str]:
         """The channels with one update a second."""
         for name, sent in state.last_prices.items():
-            last = self._names[name].last
+            last = self.names[name].last
             if last != sent:
                 state.last_prices[name] = last
                 yield self._update(state, "lastprice", _json([name, _text(last)]))
@@ -1180,7 +1180,7 @@ class WhiteBITExchange:
         }
 
     def _latest(self, name: str, after: int, limit: int) -> list[dict[str, object]]:
-        newest = self._names[name].trades_after(after)
+        newest = self.names[name].trades_after(after)
         return [self._trade(trade) for trade in itertools.islice(newest, limit)]
 
     def _trades_request(self, state: _State, params: list[Any], pushes: list[str]) -> object:
@@ -1191,7 +1191,7 @@ class WhiteBITExchange:
         return self._latest(params[0], largest_id, limit)
 
     def _trades_subscribe(self, state: _State, params: list[Any], pushes: list[str]) -> object:
-        state.trades = {name: self._names[name].trades[-1].id for name in self._list(params, all_if_empty=True)}
+        state.trades = {name: self.names[name].trades[-1].id for name in self._list(params, all_if_empty=True)}
         for name in state.trades:
             pushes.append(self._update(state, "trades", _json([name, self._latest(name, 0, SNAPSHOT)])))
         return SUCCESS
@@ -1203,7 +1203,7 @@ class WhiteBITExchange:
 
     def _publish_trades(self, state: _State) -> Iterable[str]:
         for name, sent in state.trades.items():
-            newest = self._names[name].trades[-1].id
+            newest = self.names[name].trades[-1].id
             if newest != sent:
                 state.trades[name] = newest
                 params = self._once(("trades", name, sent), self._trades_params, name, sent)
@@ -1254,7 +1254,7 @@ class WhiteBITExchange:
             held.clear()
 
     def _full_book(self, state: _State, name: str, book: _Book) -> str:
-        market = self._names[name]
+        market = self.names[name]
         book.update_id = book.seen_id = market.update_id
         book.sent_us = self._markets.now_us
         full = {
@@ -1268,7 +1268,7 @@ class WhiteBITExchange:
 
     def _publish_books(self, state: _State) -> Iterable[str]:
         for name, book in state.books.items():
-            market = self._names[name]
+            market = self.names[name]
             if market.update_id != book.seen_id:
                 book.seen_id = market.update_id
                 sides = market.book(book.limit, book.interval)
@@ -1281,7 +1281,7 @@ class WhiteBITExchange:
     def _changed_book(
         self, state: _State, name: str, book: _Book, sides: tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]]
     ) -> str:
-        market = self._names[name]
+        market = self.names[name]
         former, book.sides = book.sides, sides
         past, book.update_id = book.update_id, market.update_id
         book.sent_us = self._markets.now_us
@@ -1301,7 +1301,7 @@ class WhiteBITExchange:
     # Book ticker
 
     def _book_ticker_subscribe(self, state: _State, params: list[Any], pushes: list[str]) -> object:
-        state.tops = {name: self._names[name].top for name in self._list(params, all_if_empty=True)}
+        state.tops = {name: self.names[name].top for name in self._list(params, all_if_empty=True)}
         return SUCCESS
 
     def _book_ticker_unsubscribe(self, state: _State, params: list[Any], pushes: list[str]) -> object:
@@ -1310,7 +1310,7 @@ class WhiteBITExchange:
 
     def _publish_tops(self, state: _State) -> Iterable[str]:
         for name, sent in state.tops.items():
-            market = self._names[name]
+            market = self.names[name]
             top = market.top
             if top != sent:
                 state.tops[name] = top
@@ -1322,8 +1322,8 @@ class WhiteBITExchange:
 
     def _premium(self, name: str) -> list[object]:
         """Market, index price (the spot market's last), mark price (the middle of the book), rate, next funding."""
-        market = self._names[name]
-        spot = self._names.get(f"{market.instrument.base}_{market.instrument.quote}", market)
+        market = self.names[name]
+        spot = self.names.get(f"{market.instrument.base}_{market.instrument.quote}", market)
         mark = (market.top.bid + market.top.ask) / 2
         rate = ((mark - spot.last) / spot.last).quantize(Decimal("0.000001"))
         now = self._markets.now_us // 1_000_000

@@ -360,7 +360,7 @@ def test_a_topic_refused_after_a_loss_ends_no_other(box, ws, others):
     """Said again together after a loss, a topic that is gone by now ends its own subscription; the others go on."""
     good = [ws.subscribe(name) for name in names(others)]
     gone = ws.subscribe("trade.DBTCDUSDT")
-    box._call(box._exchange._names.pop, "DBTCDUSDT")
+    box._call(box._exchange.names.pop, "DBTCDUSDT")
     box.drop()
     error = error_of(list, gone)
     assert (SubscriptionRejected, "trade.DBTCDUSDT") == (type(error), error.topic)
