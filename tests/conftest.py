@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
-import time
 
 import pytest
-
-#: Seconds that threads may take to end after a test; reached only when something is broken.
-THREADS_END_S = 2.0
 
 USUAL_SWITCH_INTERVAL = pytest.StashKey[float]()
 
@@ -41,12 +36,5 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_thread_left():
+def no_thread_left(no_leaked_threads):
     """A test ends with the threads it began with."""
-    before = set(threading.enumerate())
-    yield
-    left = [thread for thread in threading.enumerate() if thread not in before]
-    end = time.monotonic() + THREADS_END_S
-    for thread in left:
-        thread.join(max(0.0, end - time.monotonic()))
-    assert [] == [thread.name for thread in left if thread.is_alive()]
