@@ -55,6 +55,8 @@ FORBIDDEN = [
     (r"(?!core/dialect\.py).*", r"orjson\b", "JSON is chosen once"),
     (r"(?!core/subscription\.py).*", r"pandas\b", "an optional dependency has one door"),
     (r"(?!cli/).*", r"rich\b", "an optional dependency has one door"),
+    (r"(?!testing\.py).*", r"_?pytest\b", "an optional dependency has one door"),
+    (r"testing\.py", r"exchange_ws\.(core|wire|exchanges\.\w+|orderbook|events)\b", "every run of pytest imports it"),
     (r"(cli/.*|__main__\.py)", r"exchange_ws\.(core|wire|exchanges)\b", "the command line uses what users can use"),
 ]
 
@@ -137,6 +139,9 @@ def thread_starts(source: str) -> list[int]:
         ("core/connection.py", "import websocket", 1),
         ("core/connection.py", "import websockets", 1),
         ("sandbox/server.py", "import websockets", 0),
+        ("testing.py", "import pytest\nimport exchange_ws.exchanges\nfrom exchange_ws.sandbox import Sandbox", 0),
+        ("testing.py", "from exchange_ws.core.client import Client", 1),
+        ("core/client.py", "import pytest", 1),
         ("cli/stream.py", "from exchange_ws.core.client import Client", 1),
         ("cli/stream.py", "import exchange_ws\nfrom exchange_ws.errors import ExchangeError", 0),
     ],
@@ -188,7 +193,9 @@ def test_annotations_are_postponed(module):
     assert first in (None, "from __future__ import annotations")
 
 
-@pytest.mark.parametrize("module", ["exchange_ws", "exchange_ws.errors", "exchange_ws.events", "exchange_ws.sandbox"])
+@pytest.mark.parametrize(
+    "module", ["exchange_ws", "exchange_ws.errors", "exchange_ws.events", "exchange_ws.sandbox", "exchange_ws.testing"]
+)
 def test_public_names_are_documented(module):
     """Each name in `__all__` has its own entry in the documentation."""
     names = importlib.import_module(module).__all__
