@@ -68,6 +68,8 @@ class Command:
     drops: frozenset[Topic] = frozenset()  #: topics off the wire once it is confirmed
     replaces: bool = False  #: a subscribe after which nothing else of its channel is left; refused, it may have taken all of it
     secret: bool = attrs.field(default=False, repr=False)  #: its arguments must not be shown
+    #: Texts of a login that must not be recorded, wherever they come up: tokens, keys, signatures.
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     #: A call that is said only while nothing else of this channel is in flight, where replies do not tell which they answer.
     channel: str | None = None
 

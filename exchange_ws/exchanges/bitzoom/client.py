@@ -141,7 +141,8 @@ class Bitzoom(Client):
         if callable(token) and _expires_within(_bare(given), EXPIRING_S):
             given = ask_token(token)
         # Only a function can give another one: then the login may be tried again.
-        return Command(LOGON, ({"token": _bare(given)},), LOGIN, replay=callable(token), secret=True)
+        bare = _bare(given)
+        return Command(LOGON, ({"token": bare},), LOGIN, replay=callable(token), secret=True, secrets=(bare,))
 
     def _topics_of(self, args: tuple[str, ...], params: Mapping[str, Any]) -> tuple[Topic, ...]:
         if len(args) != 1:

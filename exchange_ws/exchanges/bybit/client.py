@@ -114,7 +114,8 @@ class BybitSpotV3(Client):
         assert credentials is not None, "_endpoint_of asks for them"
         expires = self._clock.time_ns() // 1_000_000 + int(LOGIN_VALID_S * 1000)
         signature = sign(credentials.api_secret, f"GET/realtime{expires}".encode(), "sha256")
-        return Command("auth", (credentials.api_key, expires, signature), LOGIN, secret=True)
+        secrets = (credentials.api_key, signature)
+        return Command("auth", (credentials.api_key, expires, signature), LOGIN, secret=True, secrets=secrets)
 
     def _explain(self, error: AuthenticationError) -> AuthenticationError:
         """The refusal of a login, with what the clocks have to do with it, and without the key should it repeat that."""

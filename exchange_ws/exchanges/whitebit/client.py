@@ -125,7 +125,7 @@ class WhiteBIT(Client):
     def _login(self) -> Command:
         """``authorize [token, "public"]``, once a connection [Authorize]; the token is fetched anew for each."""
         token = self._fetch_token() if self._token is None else ask_token(self._token)
-        return Command("authorize", (token, "public"), LOGIN, replay=True, secret=True)
+        return Command("authorize", (token, "public"), LOGIN, replay=True, secret=True, secrets=(token,))
 
     def _fetch_token(self) -> str:
         """A token by REST, which allows 10 in 60 s [WebSocket token; Authentication]."""
