@@ -57,6 +57,7 @@ FORBIDDEN = [
     (r"(?!cli/).*", r"rich\b", "an optional dependency has one door"),
     (r"(?!testing\.py).*", r"_?pytest\b", "an optional dependency has one door"),
     (r"testing\.py", r"exchange_ws\.(core|wire|exchanges\.\w+|orderbook|events)\b", "every run of pytest imports it"),
+    (r"(?!wire/recording\.py).*", r"zstandard\b", "an optional dependency has one door"),
     (r"(cli/.*|__main__\.py)", r"exchange_ws\.(core|wire|exchanges)\b", "the command line uses what users can use"),
 ]
 
@@ -67,6 +68,7 @@ STARTS_THREADS = (
     "core/timer.py",
     "core/subscription.py",
     "sandbox/server.py",
+    "wire/recording.py",
     "wire/transport.py",
 )
 

@@ -25,11 +25,13 @@ from exchange_ws.core.connection import Connection, Link
 from exchange_ws.core.dialect import Dialect
 from exchange_ws.core.errand import Errand
 from exchange_ws.core.messages import Command, Limits, Pace, Topic
+from exchange_ws.core.recording import Tap, fields_of
 from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription
 from exchange_ws.core.timer import Timer
 from exchange_ws.errors import AuthenticationError, ConnectionClosed, LimitExceeded, RateLimited, UsageError
 from exchange_ws.events import Numbers
+from exchange_ws.wire.recording import Recorder, Recording
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -100,6 +102,10 @@ def _converter(_: object, field: attrs.Attribute[Any], value: Any) -> None:
         raise UsageError(f"{field.name}={value!r}: takes Decimal, float or str")
 
 
+def _recording(value: Any) -> Recording | None:
+    return Recording.of(value)
+
+
 def _check_url(url: Any) -> None:
     # It may hold a token, so it is not shown.
     try:
@@ -125,6 +131,7 @@ class Options:
     proxy: str | None = attrs.field(default=None, validator=_proxy, repr=False)
     ssl: tls.SSLContext | None = attrs.field(default=None, validator=_context)
     rate_limit: bool = attrs.field(default=True, validator=_truth)
+    record: Recording | None = attrs.field(default=None, converter=_recording)
     on_state: Callable[[str], object] | None = attrs.field(default=None, validator=_function)
     numbers: Numbers = attrs.field(default=Decimal, validator=_converter)
 
@@ -239,6 +246,8 @@ class Client:
         Default None. An `ssl.SSLContext`; None: certificates are checked against the system's.
     rate_limit
         Default True. Keep the limits that the exchange documents, by waiting or by another connection.
+    record
+        Default None. Path of a file to record to, for `exchange_ws.replay`, or a `Recording`; no secret is in it.
     on_state
         Default None. A function that is called with each new `state`, on a thread of its own.
     numbers
@@ -285,14 +294,20 @@ class Client:
         self._pools: dict[str, list[Connection]] = {name: [] for name in self._endpoints}
         self._leaving: list[Connection] = []  # closed, their readers perhaps not ended yet
         self._subscriptions: list[Subscription] = []
-        self._made = 0
+        self._made = self._subscribed = 0
         self._past: Counter[str] = Counter()  # counters of connections and subscriptions that are gone
         self._told_state = IDLE
         on_state = self._options.on_state
         self._listener = None if on_state is None else Listener(on_state, f"exchange-ws states {self.name}")
         self._closing: set[threading.Thread] = set()  # who called `close`; added to by anyone, in one step of the interpreter
         self._errands: set[Errand] = set()  # of closes that have not come to their end; changed as `_closing` is
+        self._numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # of subscriptions, in a recording
+        self._recorder = None if self._options.record is None else self._new_recorder(self._options.record)
         self._closed = False  # last: until here there is nothing to close
+
+    def _new_recorder(self, recording: Recording) -> Recorder:
+        about = {"exchange": self.name, "timeout": self._options.timeout, "id": os.urandom(8).hex()}
+        return Recorder(recording, about, self._clock, self.name)
 
     # Lifecycle ------------------------------------------------------------------------------------------------------------
 
@@ -355,13 +370,15 @@ class Client:
             self._closed = True
             connections = [connection for pool in self._pools.values() for connection in pool] + self._leaving
             subscriptions = list(self._subscriptions)
+            if self._recorder is not None and connections:
+                self._recorder.note({"t": self._clock.time_ns(), "finish": True})
         for subscription in subscriptions:
             subscription.finish()
         with self._lock:
             for subscription in self._subscriptions:
                 self._past.update(_totals(subscription))
             self._subscriptions.clear()  # not before they are closed: `unsubscribe` takes those that are neither for another's
-        _end(connections, self._timer, self._clock, deadline, self._closing)
+        _end(connections, self._timer, self._clock, deadline, self._closing, self._recorder)
         self._tell_state()
         for subscription in subscriptions:
             subscription.join(deadline.remaining() or 0.0, self._closing)
@@ -389,11 +406,11 @@ class Client:
         if not exiting():  # else the system takes everything back in a moment
             if self._listener is not None:
                 self._listener.end()
-            if left:
-                timer, clock = self._timer, self._clock
+            if left or self._recorder is not None:
+                timer, clock, recorder = self._timer, self._clock, self._recorder
                 deadline = Deadline(clock, CLOSE_LIMIT_S)
                 try:
-                    Errand(lambda: _end(left, timer, clock, deadline), f"exchange-ws close {self.name}")
+                    Errand(lambda: _end(left, timer, clock, deadline, (), recorder), f"exchange-ws close {self.name}")
                 except RuntimeError:
                     pass  # exiting, since a moment ago
         if left:
@@ -591,6 +608,8 @@ class Client:
         )
         self._check_process()
         with self._lock:
+            if self._recorder is not None:
+                self._record(subscription)
             placed = [part for where, there in by_endpoint.items() for part in self._place(where, there, deadline)]
             waits = [(connection, connection.want(subscription, frozenset(part), deadline)) for connection, part in placed]
             self._subscriptions.append(subscription)
@@ -606,6 +625,21 @@ class Client:
             subscription.end(None)  # and nothing of it stays on the wire
             raise
         return subscription
+
+    def _record(self, subscription: Subscription) -> None:
+        """Requires `_lock`. The recording says what *subscription* is."""
+        assert self._recorder is not None
+        number = self._numbers[subscription] = self._subscribed = self._subscribed + 1
+        topics = [fields_of(topic) for topic in subscription.wanted]
+        endpoint = self._endpoint_of(subscription.wanted[0])
+        line = {"t": self._clock.time_ns(), "sub": number, "name": subscription.name, "endpoint": endpoint, "topics": topics}
+        self._recorder.note({**line, **({} if subscription.asks else {"asks": False})})
+
+    @classmethod
+    def _dialects(cls) -> dict[str, Dialect]:
+        """The language of each endpoint, for a replay; without credentials, since nothing is asked for."""
+        make: Callable[[], Client] = cls  # whose own constructor needs no argument, as that of every exchange
+        return {name: endpoint.dialect for name, endpoint in make()._endpoints.items()}
 
     def _endpoint_of(self, topic: Topic) -> str:
         """Where *topic* is subscribed to: the first endpoint, if the client of the exchange does not know better."""
@@ -671,7 +705,7 @@ class Client:
         Returns
         -------
         dict
-            Whole numbers, but for the last two:
+            Whole numbers, but for the last three:
 
             - ``messages``, ``bytes``: received
             - ``requests``: sent
@@ -684,6 +718,8 @@ class Client:
             - ``late``: answers after their timeout
             - ``connections``, ``subscriptions``: at present
             - ``round_trip``, ``lag`` (received minus exchange time): a dict with "p50" and "p99", seconds, None without samples
+            - ``recording``: None without one; a dict with "path", what was written so far ("messages", "bytes"), "missed"
+              (messages that came faster than the disk took them), and the "error" that ended it early, or None
         """
         self._check_process()
         with self._lock:
@@ -703,6 +739,7 @@ class Client:
         stats: dict[str, Any] = {name: totals[name] for name in names}
         stats.update(connections=len(connections), subscriptions=len(subscriptions))
         stats.update(round_trip=_percentiles(round_trips), lag=_percentiles(lags))
+        stats["recording"] = None if self._recorder is None else self._recorder.stats()
         return stats
 
     def __repr__(self) -> str:
@@ -794,6 +831,10 @@ class Client:
         )
         link = Link(where.url, options.timeout, {}, options.proxy, options.ssl, options.max_message_size)
         reach = Reach(self, where)
+        tap = None
+        if self._recorder is not None:
+            tap = Tap(self._recorder, self._made, self._numbers.__getitem__, self._clock.time_ns)
+            tap.made(session.name, where.name, urlsplit(where.url).hostname)
         connection = Connection(
             session,
             link,
@@ -803,6 +844,7 @@ class Client:
             login=None if where.login is None else reach.login,
             explain=reach.explain,
             on_state=reach.tell_state,
+            tap=tap,
         )
         pool.append(connection)
         self._told(self._state())  # now, or it may be open before anybody hears that it was connecting
@@ -912,6 +954,7 @@ def _end(
     clock: Clock,
     deadline: Deadline,
     closing: Collection[threading.Thread] = (),
+    recorder: Recorder | None = None,
 ) -> None:
     """End what a client has begun, and wait for it until *deadline*, except for the threads that are *closing*."""
     # Half of the time is for the peer, so that there is some left for the reader that cuts a silent one off.
@@ -924,6 +967,8 @@ def _end(
         if not connection.join(deadline.remaining() or 0.0, closing):
             log.warning("%s: its reader has not ended in time; it is in a call that cannot be interrupted", connection.name)
     timer.close(deadline.remaining() or 0.0, closing)
+    if recorder is not None:
+        recorder.close(deadline.remaining() or 0.0)
 
 
 class Sweep:

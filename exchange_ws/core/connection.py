@@ -34,6 +34,7 @@ from exchange_ws.wire.transport import Transport, Waker, dial
 if TYPE_CHECKING:
     import ssl
 
+    from exchange_ws.core.recording import Tap
     from exchange_ws.core.subscription import Subscription
 
 __all__ = ["Connection", "Link"]
@@ -85,6 +86,7 @@ class Connection:
         login: Callable[[], Command | None] | None = None,
         explain: Callable[[AuthenticationError], AuthenticationError] | None = None,
         on_state: Callable[[], None] = lambda: None,
+        tap: Tap | None = None,
     ) -> None:
         self.name = session.name
         self._link = link
@@ -94,6 +96,7 @@ class Connection:
         self._login = login  # called by the reader with no lock held: it may do REST
         self._explain = explain  # the same
         self._on_state = on_state
+        self._tap = session.witness = tap  # told under _lock what is recorded; None: nothing is
         self._write_limit = link.timeout
         self._lock = threading.Lock()  # dictionary work only: no I/O, no user code
         self._changed = threading.Condition(self._lock)  # session.state changed, or nobody writes any more
@@ -179,11 +182,15 @@ class Connection:
         """Deliver *topics* to *sink*; `push` lets them be stated."""
         with self._lock:
             reference = weakref.ref(sink)
+            if self._tap is not None:
+                self._tap.wants(sink, topics)
             return self._used(self._session.want(reference, topics, self._clock.now(), deadline.at, asks=sink.asks))
 
     def unwant(self, sink: Subscription, topics: frozenset[Topic], deadline: Deadline) -> Pending:
         """Deliver *topics* to *sink* no more; `push` lets it be said."""
         with self._lock:
+            if self._tap is not None:
+                self._tap.unwants(sink, topics)
             return self._used(self._session.unwant(weakref.ref(sink), topics, self._clock.now(), deadline.at))
 
     def _used(self, pending: Pending) -> Pending:
@@ -239,6 +246,8 @@ class Connection:
     def close(self, wait: float) -> None:
         """Begin to close: every wait ends now; the peer has *wait* seconds to say goodbye; `join` waits for the reader."""
         with self._lock:
+            if self._tap is not None and self._session.state != CLOSED:
+                self._tap.closed()
             self._session.close(self._clock.now(), wait)
             if self._session.close_frame:
                 self._session.close_frame = False
@@ -380,6 +389,8 @@ class Connection:
             bug = InternalError(f"{self.name}: a bug of this package ended the connection: {type(error).__name__}")
             bug.__cause__ = error
             with self._lock:
+                if self._tap is not None and self._session.state != CLOSED:
+                    self._tap.lost(bug, self._heard_ns, over=True)
                 self._session.fail(bug)
             self._act()
         finally:
@@ -434,6 +445,8 @@ class Connection:
             failed.__cause__ = error
             return self._lost(failed)
         with self._lock:
+            if self._tap is not None and self._session.state != CLOSED:
+                self._tap.dialled(login)
             self._session.dialled(self._clock.now(), login)
         self._act()
         self._timer.schedule(self, self._clock.now())  # it writes what is to be said first, and sets the ping's time
@@ -452,11 +465,13 @@ class Connection:
                 sinks = {id(sink): sink for sink in self._session.sinks()}
                 new = [sink for key, sink in sinks.items() if key not in told]
                 if not new:
-                    was_open = self._session.state == OPEN
+                    was_open, was_closed = self._session.state == OPEN, self._session.state == CLOSED
                     if isinstance(error, AuthenticationError):
                         self._session.refuse_login(error)
                     else:
                         due = self._session.lost(self._clock.now(), error, _asked_wait(error))
+                    if self._tap is not None and not was_closed:
+                        self._tap.lost(error, self._heard_ns, over=due is None)
                     break
             for sink in _there(new):
                 sink.lost(self, self._heard_ns)
@@ -464,9 +479,13 @@ class Connection:
         for sink in _there(sink for key, sink in told.items() if key not in sinks):
             sink.left(self)
         if was_open or due is not None:
-            log.warning("%s%s", error, "" if due is None else f"; next try in {max(0.0, due - self._clock.now()):.1f} s")
+            self._warn(error, due)
         self._act()
         return due
+
+    def _warn(self, error: ExchangeError, due: float | None) -> None:
+        """Of a loss, and when the next dial is."""
+        log.warning("%s%s", error, "" if due is None else f"; next try in {max(0.0, due - self._clock.now()):.1f} s")
 
     def _hang_up(self) -> None:
         """Give the socket back, with what farewell goes without waiting."""
@@ -511,7 +530,10 @@ class Connection:
             if split is not None:
                 messages = [part for message in messages for part in split(message)]
             session.heard(clock.now(), len(chunk), len(messages))
-            self._deliver(messages, received_ns)
+            if self._tap is None:
+                self._deliver(messages, received_ns)
+            else:
+                self._deliver_recorded(messages, received_ns, self._tap)
             if frames.control:
                 self._answer_control(frames)
             if frames.close is not None:
@@ -555,6 +577,41 @@ class Connection:
         if run:
             self._put(sinks or (), run, received_ns)
 
+    def _deliver_recorded(self, messages: list[bytes], received_ns: int, tap: Tap) -> None:
+        """
+        `_deliver`, with the messages in the recording where the session is at that moment.
+
+        Another thread may change the routes at any time. Where that happened must be the same in the recording, so the lock is
+        taken: once a chunk, as a rule.
+        """
+        session = self._session
+        route = session.dialect.route
+        begin = 0
+        while begin < len(messages):
+            end = begin
+            runs: list[tuple[tuple[Any, ...], list[bytes]]] = []
+            with self._lock:
+                routes: Mapping[Any, tuple[Any, ...]] = session.routes
+                while end < len(messages):
+                    found = routes.get(route(messages[end]))
+                    if found is None:
+                        break
+                    if runs and runs[-1][0] is found:
+                        runs[-1][1].append(messages[end])
+                    else:
+                        runs.append((found, [messages[end]]))
+                    end += 1
+                if runs:
+                    tap.received(messages[begin:end], received_ns, spare=True)
+            for sinks, run in runs:
+                self._put(sinks, run, received_ns)
+            if end < len(messages):
+                self._hear(messages[end], received_ns)
+                if isinstance(session.doom, WireError):
+                    return  # as in `_deliver`
+                end += 1
+            begin = end
+
     def _put(self, sinks: tuple[Any, ...], messages: list[bytes], received_ns: int) -> None:
         for reference in sinks:  # not through `_there`: a generator costs more than all the rest of this
             sink = reference()
@@ -567,7 +624,13 @@ class Connection:
         """A message for the session: an answer, or an update on its first sight."""
         now = self._clock.now()
         with self._lock:
+            tap = self._tap
+            logging_in = tap is not None and self._session.step == "logging in"
+            if tap is not None and not logging_in:
+                tap.received([message], received_ns, spare=False)
             sinks = self._session.receive(message, now)
+            if tap is not None and logging_in:
+                tap.answered(self._session.step != "logging in", received_ns)
             asks = self._session.has_outbox
             # Under the same hold: another thread could take the marks that this message made, and place them after the updates
             # that follow it.
@@ -605,7 +668,10 @@ class Connection:
         """Do what the session decided, with no lock held."""
         with self._lock:
             decided = self._decided()
-        self._carry_out(decided, self._clock.time_ns())
+            now_ns = self._clock.time_ns()
+            if self._tap is not None and decided is not None and decided[0].about_sinks:
+                self._tap.acted(now_ns)
+        self._carry_out(decided, now_ns)
 
     def _decided(self) -> tuple[Decisions, list[Any]] | None:
         """Requires `_lock`. What the session decided, and the sinks that are whole again."""

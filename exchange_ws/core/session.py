@@ -30,6 +30,7 @@ from exchange_ws.core.messages import (
     Command,
     Limits,
     Notice,
+    Outgoing,
     Pace,
     Pong,
     Refusal,
@@ -137,6 +138,14 @@ class Backoff:
         return chance(0.0, min(self.cap, self.base * 2.0 ** min(attempt, 60)))
 
 
+class Witness(Protocol):
+    """Who is told what a session does by itself, as a recording needs it."""
+
+    def said(self, command: Command, outgoing: Outgoing, within_s: float | None, asked: bool) -> None: ...
+
+    def ticked(self) -> None: ...
+
+
 class Sink(Protocol):
     """What the session knows of a subscription: that it is one, and not another."""
 
@@ -190,6 +199,12 @@ class Decisions:
     ended: list[tuple[Sink, ExchangeError]] = attrs.Factory(list)
     states: list[str] = attrs.Factory(list)
 
+    @property
+    def about_sinks(self) -> bool:
+        """Whether subscriptions have to be told anything."""
+        told = self.marks or self.recoveries or self.released or self.spoiled or self.silent or self.resumed or self.ended
+        return bool(told or OPEN in self.states)
+
 
 class Session:
     """
@@ -226,6 +241,7 @@ class Session:
         self.ever_open = False
         self.counters: Counter[str] = Counter(bytes=0, messages=0)
         self.close_frame = False  #: the driver has to send a close frame
+        self.witness: Witness | None = None
         self._ping_interval = ping_interval
         self._pong_timeout = pong_timeout
         self._reply_limit = reply_limit
@@ -526,6 +542,8 @@ class Session:
     def tick(self, now: float) -> float:
         """Do what is due. Returns the next moment at which something is, infinity if nothing."""
         overdue = [pending for pending in self._waiting.values() if pending.deadline <= now]
+        if self.witness is not None and (overdue or (self._speaks and now >= self._look_at)):
+            self.witness.ticked()
         for pending in overdue:
             if now <= pending.deadline + LATE_S or not self._put_off(pending, now):
                 self._overdue(pending, now)
@@ -709,6 +727,10 @@ class Session:
         outgoing = self.dialect.encode(pending.command, pending.serial)
         self._budget.take(now)
         self.counters["requests"] += 1
+        if self.witness is not None:
+            # Whoever has something to wait on is a caller. Pings come by the clock, which a replay has not.
+            within_s = None if pending.deadline == math.inf else pending.deadline - now
+            self.witness.said(pending.command, outgoing, within_s, pending.ready is not None or pending.command.kind == PING)
         if outgoing.key is None:
             self._settle(pending)
             self._follow(pending, Reply("", ok=True), now)

@@ -1,0 +1,128 @@
+"""
+What of a connection is recorded: what was said and heard, and what else its session was told.
+
+A session does nothing by itself, so a replay that tells the same to another one, in the same order, has the same updates go to
+the same subscriptions, with the same gaps. `core/replay.py` reads what is written here.
+
+Secrets are never given to the recorder. Of a login nothing is written but that it was said, of its answer nothing but that it
+was accepted, since there are exchanges that repeat the token there. Wherever else a secret of a login should come up, it is
+replaced.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable
+
+import attrs
+
+from exchange_ws.core.messages import LOGIN, Command, Outgoing, Topic
+from exchange_ws.errors import ExchangeError
+from exchange_ws.wire.recording import SECRET_LENGTH, Recorder, hidden
+
+__all__ = ["Tap", "fields_of", "topic_of"]
+
+SECRETS = 64  # that are looked for, those of the latest logins: a token of an hour ago is of no use to anybody
+
+_defaults = {field.name: field.default for field in attrs.fields(Topic)}
+
+
+def fields_of(topic: Topic) -> dict[str, Any]:
+    """*topic* as JSON has it, without what is as usual."""
+    found = attrs.asdict(topic, recurse=False)
+    return {
+        name: value.decode("latin-1") if isinstance(value, bytes) else value
+        for name, value in found.items()
+        if value != _defaults[name]
+    }
+
+
+def topic_of(fields: Mapping[str, Any]) -> Topic:
+    """The topic of which `fields_of` made *fields*; ValueError or TypeError if it did not."""
+    known: dict[str, Any] = {name: value for name, value in fields.items() if name in _defaults}
+    for name in ("key", "wildcard"):
+        if known.get(name) is not None:
+            known[name] = known[name].encode("latin-1")
+    return Topic(**{**known, "args": _tuples(known.get("args", ()))})
+
+
+def _tuples(value: Any) -> Any:
+    """*value* as it was before JSON made lists of its tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+class Tap:
+    """
+    One connection's end of a recorder.
+
+    All of it is called with the connection's lock held, so that the lines stand in the order in which the session was told.
+    """
+
+    def __init__(self, recorder: Recorder, number: int, number_of: Callable[[object], int], time_ns: Callable[[], int]) -> None:
+        self._recorder = recorder
+        self._number = number
+        self._number_of = number_of  # of a subscription
+        self._time_ns = time_ns
+        self._secrets: tuple[str, ...] = ()  # replaced, never mutated: the recorder's thread has the former ones
+
+    def made(self, name: str, endpoint: str, host: str | None) -> None:
+        """The connection is there, and starts to dial."""
+        self._note(connection=name, endpoint=endpoint, host=host)
+
+    def dialled(self, login: Command | None) -> None:
+        """There is a link."""
+        line: dict[str, Any] = {"up": True}
+        if login is not None:
+            secrets = deque((*self._secrets, *login.secrets), maxlen=SECRETS)
+            self._secrets = tuple(dict.fromkeys(secret for secret in secrets if len(secret) >= SECRET_LENGTH))
+            line.update(login=login.method, again=login.replay)
+        self._note(**line)
+
+    def said(self, command: Command, outgoing: Outgoing, within_s: float | None, asked: bool) -> None:
+        """*command* is on its way, its answer is waited for so long; *asked*: the session has not thought of it by itself."""
+        text = None if command.kind == LOGIN or command.secret else hidden(outgoing.data.decode(), self._secrets)
+        line: dict[str, Any] = {"out": text, "kind": command.kind, "method": command.method, "key": outgoing.key}
+        if command.channel is not None:
+            line["channel"] = command.channel
+        if asked:
+            line["asked"] = True
+        if within_s is not None:
+            line["within"] = round(within_s, 6)
+        self._note(**line)
+
+    def received(self, messages: Sequence[bytes], received_ns: int, spare: bool) -> None:
+        """*messages* came; *spare*: none of them is more than an update."""
+        self._recorder.received(self._number, messages, received_ns, self._secrets, spare)
+
+    def answered(self, accepted: bool, received_ns: int) -> None:
+        """Something came while the login was waiting for its answer, and was that if *accepted*."""
+        self._recorder.note({"t": received_ns, "c": self._number, "in": None, **({"login": True} if accepted else {})})
+
+    def wants(self, sink: object, topics: Iterable[Topic]) -> None:
+        self._note(sub=self._number_of(sink), want=sorted(topic.name for topic in topics))
+
+    def unwants(self, sink: object, topics: Iterable[Topic]) -> None:
+        self._note(sub=self._number_of(sink), unwant=sorted(topic.name for topic in topics))
+
+    def ticked(self) -> None:
+        """The session's deadlines were looked at, and one was over."""
+        self._note(tick=True)
+
+    def acted(self, now_ns: int) -> None:
+        """What the session decided by itself was carried out."""
+        self._recorder.note({"t": now_ns, "c": self._number, "act": True})
+
+    def lost(self, error: ExchangeError, since_ns: int, over: bool) -> None:
+        """The link is gone. Not in the error's words: they may be the exchange's, about a login."""
+        line: dict[str, Any] = {"lost": type(error).__name__, "since": since_ns, "over": over}
+        code = getattr(error, "close_code", None)
+        if code is not None:
+            line["code"] = code
+        self._note(**line)
+
+    def closed(self) -> None:
+        self._note(close=True)
+
+    def _note(self, **line: Any) -> None:
+        self._recorder.note({"t": self._time_ns(), "c": self._number, **line})
