@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from exchange_ws.errors import (
@@ -33,12 +34,18 @@ from exchange_ws.errors import (
 )
 
 if TYPE_CHECKING:  # of these only the types are told here: see __getattr__
+    import os
+
     from exchange_ws.core.client import Client
+    from exchange_ws.core.dialect import Dialect
+    from exchange_ws.core.replay import Replay
     from exchange_ws.core.session import Backoff
     from exchange_ws.core.subscription import Subscription
+    from exchange_ws.events import Numbers
     from exchange_ws.exchanges.bitzoom.client import Bitzoom
     from exchange_ws.exchanges.bybit.client import BybitSpotV3
     from exchange_ws.exchanges.whitebit.client import WhiteBIT
+    from exchange_ws.wire.recording import Recording
 
 __all__ = [
     "AuthenticationError",
@@ -54,6 +61,8 @@ __all__ = [
     "InternalError",
     "LimitExceeded",
     "RateLimited",
+    "Recording",
+    "Replay",
     "RequestRejected",
     "RequestTimeout",
     "Subscription",
@@ -65,6 +74,7 @@ __all__ = [
     "WireError",
     "clients",
     "connect",
+    "replay",
 ]
 
 #: Where the names of the engine are. It is imported when one of them is first asked for: pytest imports the package in each of
@@ -72,6 +82,8 @@ __all__ = [
 _ENGINE = {
     "Backoff": "exchange_ws.core.session",
     "Client": "exchange_ws.core.client",
+    "Recording": "exchange_ws.wire.recording",
+    "Replay": "exchange_ws.core.replay",
     "Subscription": "exchange_ws.core.subscription",
 }
 
@@ -104,6 +116,53 @@ def connect(name: str, **options: Any) -> Client:
     if name not in known:
         raise UsageError(f"{name!r}: no such exchange; there are {', '.join(sorted(known))}")
     return known[name](**options).__enter__()
+
+
+def replay(
+    path: str | os.PathLike[str],
+    *,
+    speed: float | None = 1.0,
+    numbers: Numbers = Decimal,
+    raw: bool = False,
+    gaps: bool = False,
+) -> Replay:
+    """
+    Read a recording, which a client made with its option `record`, as the events that its subscriptions had.
+
+    Parameters
+    ----------
+    path
+        Its first file; the others are found beside it.
+    speed
+        1.0 takes as long as it took then, 10.0 a tenth of that; None does not wait.
+    numbers
+        What prices and sizes become: `decimal.Decimal`, `float` or `str`.
+    raw
+        The exchange's messages, parsed and otherwise as they came, instead of events.
+    gaps
+        Also yield each `Gap` itself, where it is; the event after it carries it in any case.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, it is no recording, or an argument makes no sense.
+
+    Examples
+    --------
+    >>> for event in replay("day.jsonl.gz", speed=None):  # doctest: +SKIP
+    ...     print(event)
+    """
+    from exchange_ws.core.replay import Replay
+
+    return Replay(path, _dialects_of, speed=speed, numbers=numbers, raw=raw, gaps=gaps)
+
+
+def _dialects_of(exchange: str) -> dict[str, Dialect]:
+    """The language of each endpoint of *exchange*."""
+    known = clients()
+    if exchange not in known:
+        raise UsageError(f"a recording of {exchange!r}: no such exchange; there are {', '.join(sorted(known))}")
+    return known[exchange]._dialects()
 
 
 def __getattr__(name: str) -> Any:
