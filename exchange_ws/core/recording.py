@@ -11,6 +11,7 @@ replaced.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
@@ -52,6 +53,11 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
+def _written(secret: str) -> str:
+    """*secret* as many servers write it in JSON."""
+    return json.dumps(secret)[1:-1].replace("/", "\\/")
+
+
 class Tap:
     """
     One connection's end of a recorder.
@@ -74,7 +80,7 @@ class Tap:
         """There is a link."""
         line: dict[str, Any] = {"up": True}
         if login is not None:
-            secrets = deque((*self._secrets, *login.secrets), maxlen=SECRETS)
+            secrets = deque((*self._secrets, *map(_written, login.secrets), *login.secrets), maxlen=SECRETS)
             self._secrets = tuple(dict.fromkeys(secret for secret in secrets if len(secret) >= SECRET_LENGTH))
             line.update(login=login.method, again=login.replay)
         self._note(**line)
