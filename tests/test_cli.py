@@ -327,8 +327,8 @@ def test_screen_cuts_off_json():
 def test_no_rich(monkeypatch, capsys):
     """Without rich, a terminal gets lines, and a hint once."""
     monkeypatch.setitem(sys.modules, "rich.live", None)
-    view = stream._view_for_terminal(("whitebit", "trades"))
-    assert stream._Lines is type(view)
+    view = stream.view_for_terminal(("whitebit", "trades"))
+    assert stream.Lines is type(view)
     assert ("", "exchange-ws: for a live table: python -m pip install 'rich>=13'\n") == capsys.readouterr()
 
 

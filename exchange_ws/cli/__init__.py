@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from exchange_ws.cli import request, sandbox, stream
+from exchange_ws.cli import record, replay, request, sandbox, stream
 from exchange_ws.cli.common import tell
 from exchange_ws.errors import ExchangeError, UsageError
 
@@ -23,7 +23,7 @@ __all__ = ["main"]
 DONE, REFUSED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 #: In the order of the help.
-COMMANDS = (stream, request, sandbox)
+COMMANDS = (stream, request, record, replay, sandbox)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     if sys.stdout is None:
         return  # nobody will read it, as after `| head`
     title = (arguments.exchange, arguments.channel)
-    view = _Lines(arguments.exchange) if arguments.json or not sys.stdout.isatty() else _view_for_terminal(title)
+    view = Lines(arguments.exchange) if arguments.json or not sys.stdout.isatty() else view_for_terminal(title)
     with client_of(arguments, on_state=view.on_state) as client:
         # Not `with subscription`: the client's end is its end too, without a round trip that a dead link would delay.
         subscription = client.subscribe(arguments.channel, *topics, **options)
@@ -137,7 +137,7 @@ def _pump(view: _View, client: Any, subscription: Any, count: int | None, second
         view.show(items, client, subscription)
 
 
-class _Lines:
+class Lines:
     """JSON, one object a line; losses and gaps on stderr."""
 
     patience = math.inf  # nothing has to be drawn while nothing comes
@@ -149,7 +149,7 @@ class _Lines:
         if state == "reconnecting":  # the gap is known only when there is a connection again
             tell(f"{self._exchange}: the connection is lost; connecting again")
 
-    def __enter__(self) -> _Lines:
+    def __enter__(self) -> Lines:
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -164,7 +164,7 @@ class _Lines:
         sys.stdout.flush()
 
 
-def _view_for_terminal(title: tuple[str, str]) -> _View:
+def view_for_terminal(title: tuple[str, str]) -> _View:
     """A live table, or lines where that cannot be."""
     try:
         return _LiveTable(title)
@@ -172,7 +172,7 @@ def _view_for_terminal(title: tuple[str, str]) -> _View:
         if error.name is None or error.name.partition(".")[0] != "rich":
             raise
         tell("for a live table: python -m pip install 'rich>=13'")
-        return _Lines(title[0])
+        return Lines(title[0])
 
 
 @attrs.frozen

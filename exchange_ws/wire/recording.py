@@ -104,9 +104,7 @@ class Recording:
         """`UsageError` if it cannot be made, as far as can be seen without making it."""
         path = self.path
         if path.exists():
-            raise UsageError(
-                f"record={str(path)!r}: is there already; take another name, or remove it"
-            )
+            raise UsageError(f"record={str(path)!r}: is there already; take another name, or remove it")
         if not path.parent.is_dir():
             raise UsageError(f"record={str(path)!r}: there is no directory {str(path.parent)!r}")
         if path.suffix == ".zst":
@@ -447,14 +445,15 @@ class Lines:
         self.path = Path(path)
         #: Why what there is of it is not all of it; None as long as it is, or may be.
         self.cut: str | None = None
-        self._read = self._size = 0
+        self._read = self._size = 0  # bytes of the present file
+        self._plain = self._used = 0  # bytes that they made, and of these the bytes of the lines until now
         self._rest = b""
         self._open(self.path, 1)
 
     @property
     def fraction(self) -> float:
         """How much of the present file was read, 0 to 1."""
-        return min(1.0, self._read / self._size) if self._size else 1.0
+        return self._read / max(self._size, self._read, 1) * self._used / max(self._plain, 1)
 
     def close(self) -> None:
         self._file.close()
@@ -465,6 +464,7 @@ class Lines:
             data = self._rest
             while (end := data.find(b"\n", begin)) >= 0:
                 line = _line(data[begin:end])
+                self._used += end + 1 - begin
                 begin = end + 1
                 if line is None:
                     return self._cut_here("a line cannot be read")
@@ -506,7 +506,7 @@ class Lines:
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror or type(error).__name__}") from None
         self._file.seek(0)
-        self._read = 0
+        self._read = self._plain = 0
         self._decompressor: Any = None
         if head.startswith(GZIP):
             self._decompressor = zlib.decompressobj(31)
@@ -519,6 +519,7 @@ class Lines:
                 break
             self._rest += more
         first, newline, self._rest = self._rest.partition(b"\n")
+        self._used = len(first) + len(newline)
         line = _line(first) if newline else None
         if line is None or MARK not in line:
             raise UsageError(f"{path}: is no recording, or one that was cut before its first line was written")
@@ -555,6 +556,7 @@ class Lines:
                 return None
             self._read += len(data)
             if self._decompressor is None:
+                self._plain += len(data)
                 return data
             try:
                 plain: bytes = self._decompressor.decompress(data)
@@ -562,6 +564,7 @@ class Lines:
                 self._cut_here(f"its compression is broken ({type(error).__name__})")
                 return None
             if plain:
+                self._plain += len(plain)
                 return plain
 
 

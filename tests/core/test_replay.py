@@ -231,7 +231,8 @@ def test_shown(play):
     """What a replay shows of itself: how far it is."""
     day = play()
     day.get()
-    assert f"<Replay of {KEPT}: whitebit, 3 messages, 100 % read>" == repr(day)
+    assert f"<Replay of {KEPT}: whitebit, 3 messages, {100 * day.fraction:.0f} % read>" == repr(day)
+    assert 0.1 < day.fraction < 0.5
     day.close()
     assert "closed>" in repr(day)
     assert BEGIN + 12.0 == day.time
