@@ -19,6 +19,7 @@ import json
 import logging
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from pathlib import Path
@@ -61,11 +62,11 @@ class Stopwatch:
 # Clients: each connects, starts its watch, subscribes, and counts messages until the server says goodbye --------------------
 
 
-def ours(url: str, stream: str, raw: bool = False) -> Result:
+def ours(url: str, stream: str, raw: bool = False, **options: Any) -> Result:
     """Ours: events, of which the fields that matter are read; or the vendor's JSON with *raw*."""
     topic, _, events, _ = STREAMS[stream]
     count = 0
-    with WhiteBIT(url, reconnect=False, overflow="block") as client:
+    with WhiteBIT(url, reconnect=False, overflow="block", **options) as client:
         watch = Stopwatch()
         subscription = client.subscribe(*topic, raw=raw)
         try:
@@ -95,6 +96,21 @@ def ours(url: str, stream: str, raw: bool = False) -> Result:
 def ours_raw(url: str, stream: str) -> Result:
     """Ours, the vendor's JSON."""
     return ours(url, stream, raw=True)
+
+
+def ours_recorded(url: str, stream: str, raw: bool = False) -> Result:
+    """Ours, with all of it in a file, which must lack nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording.jsonl"
+        result = ours(url, stream, raw, record=path)
+        if '"missed":0}' not in path.read_text().splitlines()[-1]:
+            raise AssertionError("the recording lacks messages")
+        return result
+
+
+def ours_raw_recorded(url: str, stream: str) -> Result:
+    """The same, the vendor's JSON."""
+    return ours_recorded(url, stream, raw=True)
 
 
 def their_loop(url: str, stream: str, **options: Any) -> Result:
@@ -160,6 +176,8 @@ class Client(NamedTuple):
 CLIENTS = {
     "ours, events": Client(ours),
     "ours, raw=True": Client(ours_raw),
+    "ours, events, recorded": Client(ours_recorded),
+    "ours, raw=True, recorded": Client(ours_raw_recorded),
     "websocket-client + json": Client(their_loop, 0.1),
     "websocket-client + json, skip_utf8_validation": Client(their_best_loop),
     "limit: recv + split + orjson, one thread": Client(limit),

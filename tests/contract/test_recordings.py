@@ -6,6 +6,7 @@ Runs against each folder of `exchange_ws.exchanges`, in the words of ``facts/<na
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import threading
@@ -27,7 +28,7 @@ from exchange_ws.clock import SystemClock
 from exchange_ws.core.messages import LOGIN, Command, Outgoing
 from exchange_ws.core.recording import Tap, fields_of, topic_of
 from exchange_ws.core.session import Session
-from exchange_ws.errors import AuthenticationError, SubscriptionClosed, SubscriptionRejected, UpdateTimeout
+from exchange_ws.errors import AuthenticationError, SubscriptionClosed, SubscriptionRejected, UpdateTimeout, UsageError
 from exchange_ws.events import Gap
 from exchange_ws.sandbox import Sandbox
 from exchange_ws.wire.recording import HIDDEN, SECRET_LENGTH, Recorder
@@ -213,6 +214,45 @@ def test_in_many_compressed_files(box, facts, tmp_path):
         got = there(ws, subscription)
     assert in_order(got) == in_order(replayed(recording.path)[0])
     assert len(list(tmp_path.iterdir())) > 1
+
+
+def test_statistics(box, facts, path):
+    """`stats` tells what was written, and that all of it was; without a recording there is nothing to tell."""
+    with box.client() as ws:
+        assert None is ws.stats()["recording"]
+    with client_of(box, path) as ws:
+        ws.subscribe(*facts["topic"][0], **facts["topic"][1])
+        box.step(STEPS)
+        ws.ping()
+    told = ws.stats()["recording"]
+    received = sum('"in":' in line for line in path.read_text().splitlines())
+    assert {"path": str(path), "messages": received, "bytes": path.stat().st_size, "missed": 0, "error": None} == told
+
+
+def test_no_file_without_a_connection(box, path):
+    """A client that was never used has written nothing; one that would overwrite what another wrote is not made."""
+    client_of(box, path).close()
+    assert not path.exists()
+    with client_of(box, path):
+        pass
+    with pytest.raises(UsageError, match="is there already"):
+        client_of(box, path)
+
+
+def test_forgotten_client(box, facts, path):
+    """The recording of a client that nobody has any more is ended as one that was closed."""
+
+    def forget():
+        client_of(box, path).connect()
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        forget()
+    box.wait_connections(0)
+    for thread in threading.enumerate():
+        if thread.name.startswith("exchange-ws record"):
+            thread.join(LIMIT_S)
+    assert '"end":true' in path.read_text().splitlines()[-1]
 
 
 # Secrets ---------------------------------------------------------------------------------------------------------------------
