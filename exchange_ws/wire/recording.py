@@ -41,6 +41,7 @@ FLUSH_S = 1.0  # a compressed file is made readable so far this often; each time
 BACKLOG = 64 * 2**20
 LINE_COST = 100  # bytes that a waiting message takes beside its own
 READ_SIZE = 2**18
+PACKED_SIZE = 2**14  # bytes of a compressed file that are read at once: they may become a thousand times as many
 HEAD_LIMIT = 2**16  # bytes in which the first line ends, or the file is something else
 CLOSE_LIMIT_S = 5.0
 
@@ -547,7 +548,7 @@ class Lines:
         """Further bytes, None at the end of the file, which is then too early."""
         while True:
             try:
-                data = self._file.read(READ_SIZE)
+                data = self._file.read(READ_SIZE if self._decompressor is None else PACKED_SIZE)
             except OSError as error:
                 self._cut_here(error.strerror or type(error).__name__)
                 return None
