@@ -406,7 +406,7 @@ class Client:
         if not exiting():  # else the system takes everything back in a moment
             if self._listener is not None:
                 self._listener.end()
-            if left or self._recorder is not None:
+            if left or (self._recorder is not None and self._recorder.begun):
                 timer, clock, recorder = self._timer, self._clock, self._recorder
                 deadline = Deadline(clock, CLOSE_LIMIT_S)
                 try:

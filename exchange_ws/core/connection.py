@@ -183,7 +183,7 @@ class Connection:
         with self._lock:
             reference = weakref.ref(sink)
             if self._tap is not None:
-                self._tap.wants(sink, topics)
+                self._tap.wants(sink, topics, deadline.remaining())
             return self._used(self._session.want(reference, topics, self._clock.now(), deadline.at, asks=sink.asks))
 
     def unwant(self, sink: Subscription, topics: frozenset[Topic], deadline: Deadline) -> Pending:

@@ -105,8 +105,10 @@ class Tap:
         """Something came while the login was waiting for its answer, and was that if *accepted*."""
         self._recorder.note({"t": received_ns, "c": self._number, "in": None, **({"login": True} if accepted else {})})
 
-    def wants(self, sink: object, topics: Iterable[Topic]) -> None:
-        self._note(sub=self._number_of(sink), want=sorted(topic.name for topic in topics))
+    def wants(self, sink: object, topics: Iterable[Topic], within_s: float | None) -> None:
+        """*sink* wants *topics*, and gives up after so many seconds without a confirmation."""
+        line: dict[str, Any] = {} if within_s is None else {"within": round(within_s, 6)}
+        self._note(sub=self._number_of(sink), want=sorted(topic.name for topic in topics), **line)
 
     def unwants(self, sink: object, topics: Iterable[Topic]) -> None:
         self._note(sub=self._number_of(sink), unwant=sorted(topic.name for topic in topics))

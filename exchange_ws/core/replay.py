@@ -202,7 +202,6 @@ class Line(Connection):
         session._serial = FIRST_SERIAL
         super().__init__(session, Link("", 1.0), clock=clock, timer=timer, may_dial=clock.now)
         self._played = clock
-        self._forever = Deadline(clock, None)
         self._waker.close()
         self.unsaid = 0  #: what the recording said and the session did not
 
@@ -239,11 +238,11 @@ class Line(Connection):
     def acted(self) -> None:
         self._act()
 
-    def wants(self, sink: Subscription, topics: frozenset[Topic]) -> None:
-        self.want(sink, topics, self._forever)
+    def wants(self, sink: Subscription, topics: frozenset[Topic], within_s: float | None) -> None:
+        self.want(sink, topics, Deadline(self._played, within_s))
 
     def unwants(self, sink: Subscription, topics: frozenset[Topic]) -> None:
-        self.unwant(sink, topics, self._forever)
+        self.unwant(sink, topics, Deadline(self._played, None))
         if not self.wanted(sink):
             sink.left(self)
 
@@ -526,7 +525,7 @@ class Replay:
             connection.dialled(line)
         elif "want" in line:
             sink = self._subscriptions[line["sub"]]
-            connection.wants(sink, sink.named(line["want"]))
+            connection.wants(sink, sink.named(line["want"]), line.get("within"))
         elif "unwant" in line:
             self._unwant(connection, self._subscriptions[line["sub"]], line)
         elif "tick" in line:

@@ -315,6 +315,11 @@ class Recorder:
         }
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a thread that `close` has to end."""
+        return self._thread is not None
+
+    @property
     def _path(self) -> Path:
         return self._recording.part(max(1, self._part))
 

@@ -540,11 +540,13 @@ def test_reconnect(box, make, states, facts, fault):
     assert (1, 2 * said) == (ws.stats()["reconnects"], len(box.wait_received(facts["subscribe"])))
 
 
-def test_forgotten_topic(box, ws, subscribe, facts, monkeypatch):
-    """What the exchange forgets without a word is noticed by its silence, told, and subscribed again."""
+def test_forgotten_topic(box, make, facts, monkeypatch, tmp_path):
+    """What the exchange forgets without a word is noticed by its silence, told, and subscribed again; so it is in a replay."""
     for module in (session, silence):
         monkeypatch.setattr(module, "LOOK_S", 0.05)
-    subscription = subscribe()
+    ws = make(record=tmp_path / "a.jsonl").connect()
+    words, params = facts["topic"]
+    subscription = ws.subscribe(*words, **params)
     watches = [connection._session._watch for pool in ws._pools.values() for connection in pool]
     pulses = [pulse for watch in watches for pulse in watch._pulses.values()]
 
@@ -570,6 +572,12 @@ def test_forgotten_topic(box, ws, subscribe, facts, monkeypatch):
     assert ["silent"] == [gap.reason for gap in gaps]
     assert (True, True) == (got[0].gap is gaps[0], gaps[0].until > gaps[0].since)
     assert (said + 1, 0) == (len(box.wait_received(facts["subscribe"])), ws.stats()["reconnects"])
+    ws.close()
+    with exchange_ws.replay(tmp_path / "a.jsonl", speed=None) as day:
+        day.collect()
+        again = day.gaps
+        assert (["silent"], 0) == ([gap.reason for gap in again], day.stats()["unsaid"])
+    assert [gaps[0].since, gaps[0].until] == pytest.approx([again[0].since, again[0].until], abs=0.05)
 
 
 def test_refused_again(box, ws, states, subscribe, facts):

@@ -28,7 +28,14 @@ from exchange_ws.clock import SystemClock
 from exchange_ws.core.messages import LOGIN, Command, Outgoing
 from exchange_ws.core.recording import Tap, fields_of, topic_of
 from exchange_ws.core.session import Session
-from exchange_ws.errors import AuthenticationError, SubscriptionClosed, SubscriptionRejected, UpdateTimeout, UsageError
+from exchange_ws.errors import (
+    AuthenticationError,
+    RequestTimeout,
+    SubscriptionClosed,
+    SubscriptionRejected,
+    UpdateTimeout,
+    UsageError,
+)
 from exchange_ws.events import Gap
 from exchange_ws.sandbox import Sandbox
 from exchange_ws.wire.recording import HIDDEN, SECRET_LENGTH, Recorder
@@ -188,6 +195,21 @@ def test_refused_subscription(box, facts, path):
         box.step(STEPS)
         got = there(ws, subscription)
     assert in_order(got) == in_order(replayed(path)[0])
+
+
+def test_given_up_subscription(box, facts, path):
+    """A subscribe that was not confirmed in time is given up in a replay too, and what is subscribed later is all there."""
+    words, params = facts["topic"]
+    with client_of(box, path) as ws:
+        box.freeze()
+        assert isinstance(raised(lambda: ws.subscribe(*words, timeout=0.05, **params)), RequestTimeout)
+        box.thaw()
+        subscription = ws.subscribe(*words, gaps=True, **params)
+        box.step(STEPS)
+        got = there(ws, subscription)
+    events, gaps, stats = replayed(path, gaps=True)
+    assert in_order(got) == in_order(events)
+    assert ([[], subscription.gaps], 0) == (gaps, stats["unsaid"])
 
 
 def test_other_words(box, facts, path):
