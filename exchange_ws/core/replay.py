@@ -30,6 +30,7 @@ from exchange_ws.core.subscription import DROP_OLDEST, Subscription
 from exchange_ws.core.timer import Timer
 from exchange_ws.errors import (
     AuthenticationError,
+    ConnectionClosed,
     ConnectionLost,
     ExchangeError,
     SubscriptionClosed,
@@ -296,6 +297,7 @@ class Replay:
         for name, flag in (("raw", raw), ("gaps", gaps)):
             if not isinstance(flag, bool):
                 raise UsageError(f"{name}={flag!r}: takes True or False")
+        self._pid = os.getpid()
         self._speed = speed
         self._numbers, self._raw, self._wants_gaps = numbers, raw, gaps
         self._clock: Clock = SystemClock() if clock is None else clock
@@ -464,6 +466,8 @@ class Replay:
 
     def _next_due(self) -> float:
         """The moment (the clock's) of the next line."""
+        if os.getpid() != self._pid:  # what a child reads of the file that it shares, its parent would miss
+            raise ConnectionClosed(f"{self._source.path}: the process was forked since; open the recording anew in the child")
         if self._ahead is None:
             self._ahead = next(self._lines, None)
         if self._ahead is None or self._speed is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from log_lines import Log
 
 import exchange_ws
 from exchange_ws.core.replay import Replay
-from exchange_ws.errors import SubscriptionClosed, UpdateTimeout, UsageError
+from exchange_ws.errors import ConnectionClosed, SubscriptionClosed, UpdateTimeout, UsageError
 from exchange_ws.events import Gap, LastPrice, Trade
 from exchange_ws.exchanges.whitebit.client import WhiteBIT
 
@@ -201,6 +202,22 @@ def test_threads_share_it(play):
     readers = [Aside(lambda: list(day)) for _ in range(4)]
     got = [event for reader in readers for event in reader.result()]
     assert sorted(map(repr, play())) == sorted(map(repr, got))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_forked_child(play):
+    """A child reads nothing of the file that it shares with its parent, and says so; the parent misses nothing."""
+    day = play()
+    first = day.get_many()
+    child = os.fork()
+    if child == 0:
+        try:
+            day.get()
+        except ConnectionClosed:
+            os._exit(7)
+        os._exit(1)
+    assert 7 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert play().collect() == first + day.collect()
 
 
 # What is refused -------------------------------------------------------------------------------------------------------------
