@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # of these only the types are told here: see __getattr__
 
     from exchange_ws.core.client import Client
     from exchange_ws.core.dialect import Dialect
+    from exchange_ws.core.merging import Merged, merge
     from exchange_ws.core.replay import Replay
     from exchange_ws.core.session import Backoff
     from exchange_ws.core.subscription import Subscription
@@ -60,6 +61,7 @@ __all__ = [
     "ExchangeError",
     "InternalError",
     "LimitExceeded",
+    "Merged",
     "RateLimited",
     "Recording",
     "Replay",
@@ -74,6 +76,7 @@ __all__ = [
     "WireError",
     "clients",
     "connect",
+    "merge",
     "replay",
 ]
 
@@ -82,9 +85,11 @@ __all__ = [
 _ENGINE = {
     "Backoff": "exchange_ws.core.session",
     "Client": "exchange_ws.core.client",
+    "Merged": "exchange_ws.core.merging",
     "Recording": "exchange_ws.wire.recording",
     "Replay": "exchange_ws.core.replay",
     "Subscription": "exchange_ws.core.subscription",
+    "merge": "exchange_ws.core.merging",
 }
 
 

@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Any, NoReturn, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, Union
 
 import attrs
 
@@ -38,7 +38,19 @@ if TYPE_CHECKING:
 
     from exchange_ws.wire.transport import Waker
 
-__all__ = ["BLOCK", "DROP_NEWEST", "DROP_OLDEST", "LATEST", "OVERFLOWS", "RAISE", "Listener", "Subscription"]
+__all__ = [
+    "BLOCK",
+    "DROP_NEWEST",
+    "DROP_OLDEST",
+    "LATEST",
+    "OVERFLOWS",
+    "RAISE",
+    "Forked",
+    "Listener",
+    "Signal",
+    "Stream",
+    "Subscription",
+]
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +67,8 @@ STATES_TOLD = 1000  # that wait for a function which has not returned, the newes
 RECOVERIES = 64  # questions about what was missed, and answers, that wait: each of these may have a hundred records
 SLOTS = 10_000  # of LATEST, or as many as the buffer's limit: there are fewer markets, but a push may name any set of them
 
+
+Self = TypeVar("Self", bound="Stream")
 
 #: Under which ids the exchange sends topics, as their keys.
 Names = Mapping[bytes, "tuple[bytes, ...]"]
@@ -102,100 +116,39 @@ class Slot:
         self.gap: Gap | None = None
 
 
-class Subscription:
+class Signal(Protocol):
+    """Somebody to be told whether a subscription has something to read. Both may be called again and again, and never wait."""
+
+    def wake(self) -> None:
+        """Something waits, or the end does."""
+
+    def clear(self) -> None:
+        """Nothing does any more."""
+
+
+class Stream:
     """
-    Updates of some topics, in the order in which they came. Made by a client's `subscribe`.
+    All the ways to take from a buffer or from several, made of what stands at the end of this class.
 
-    Iterate it, or call `get`, `get_many`, `collect` or `call`. It may be shared between threads: each event goes to one of
-    them. What goes missing is told: the first event after a `Gap` carries it as `event.gap`, and `gaps` keeps all of them.
-
-    Threads: *readers* put (one for each connection that has some of its topics), any number of *consumers* take. `_guard`
-    guards what the two share; `_consuming` guards what consumers share, and is held while one message is decoded. Order:
-    `_guard`, then `_consuming`.
+    `_take` and `_park` are a race that is won like this: who finds nothing to take says that it waits, and looks again, under
+    the lock under which things are put there.
     """
 
-    def __init__(
-        self,
-        name: str,
-        topics: Sequence[Topic],
-        dialect: Dialect,
-        *,
-        clock: Clock,
-        queue_size: int,
-        overflow: str,
-        gaps: bool,
-        raw: bool,
-        numbers: Numbers,
-        block_limit: float,
-        leave: Callable[[Subscription, frozenset[Topic], float | None], None],
-        forget: Callable[[Subscription], None],
-        ids: Callable[[Subscription], tuple[str, ...]] = lambda _: (),
-    ) -> None:
+    name: str
+    error: BaseException | None = None  #: what the callback of `call` raised last, or what ended the subscription
+    _clock: Clock
+    _raw: bool  # whether items are the vendor's JSON
+    _guard: threading.Lock  # guards the four below, and what a subclass says
+    _ended: bool = False  # nothing more will come; read without the lock too
+    _caller: threading.Thread | None = None  # set once, by `call`
+    _stopped: bool = False  # that thread is to end after its present event; it reads this without the lock
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        """To be called when all else is there: a child of a fork goes through all streams that it finds."""
         self.name = name
-        self._pid = os.getpid()
         self._clock = clock
-        self._route = dialect.route
-        self._aliased = dialect.aliases
-        self._limit = queue_size
-        self._overflow = overflow
-        self._wants_gaps = gaps
-        self._raw = raw
-        self._parse = parse
-        self._block_limit = block_limit
-        self._leave = leave  # for users: waits for the exchange
-        self._forget = forget  # for readers: does not wait
-        self._ids = ids
-        # Guards the fields up to the next comment. Taken by itself and not through its condition, whose own `__enter__` is
-        # Python: Ctrl-C between its taking the lock and the body would leave that taken, and the reader waiting for ever.
-        self._guard = threading.Lock()
-        self._ready = threading.Condition(self._guard)
-        # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
-        # under _guard. Consumers pop under _consuming; a reader that drops or marks takes that too.
-        self._buffer: deque[tuple[int, Any]] = deque()
-        self._slots: dict[Any, Slot] = {}  # LATEST: the last slot of each topic, while it waits and may be replaced
-        self._newest: tuple[bytes, int, Names] | None = None
-        # What each connection's ids mean, made of its `aliases`, and what they mean where the buffer ends.
-        self._known: dict[object, tuple[object, Names]] = {}
-        self._names: Names = {}
-        self._parked = 0  # consumers that wait
-        self._blocked = 0  # readers that wait for room
-        self._ended = False
-        self._error: ExchangeError | None = None
-        self._down: dict[object, Gap] = {}  # connections that are lost or not whole again, with their open gaps
-        self._placed: set[object] = set()  # those of _down whose gap has its place in the buffer
-        self._silences: dict[tuple[object, Topic], Gap] = {}  # open gaps of topics that have fallen silent
-        self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
-        self._spoiled_gap: Gap | None = None  # the last one of messages that no connection could read
-        self._dropped = 0
-        self._warned_at = float("-inf")
-        self._topics = tuple(topics)
-        self._signal: Waker | None = None
-        # Guarded by _consuming.
-        self._consuming = threading.Lock()
-        self._decoder = Decoder(dialect, topics, numbers)
-        self._decoded: deque[Any] = deque()
-        # Markers that an overflow pushed out of the buffer: they stand before it.
-        self._head: deque[Marker] = deque()
-        self._markers = 0  # in the buffer: its limit is one of messages
-        self._recoveries = 0  # questions and answers in the buffer or the head
-        self._answers = 0  # of them, those that may have events
-        self._unasked: set[Topic] = set()  # whose last question found no place, nor shall its answer
-        self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
-        self._taken = 0
-        self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
-        self._gap_count = 0
-        self._malformed = 0
-        self._skipped: Gap | None = None  # of updates that could not be read, as long as nothing else was met and it can grow
-        self._skipped_at = 0  # `_taken` as of the last of them
-        self._unreadable_told = False
-        self._lags: deque[float] = deque(maxlen=1024)
-        # Set once by `call`, under _guard.
-        self._caller: threading.Thread | None = None
-        self._stopped = False  # set by the client's close, read by that thread
-        self.error: BaseException | None = None  #: what the callback of `call` raised last, or what ended the subscription
+        self._pid = os.getpid()
         _everyone.add(self)
-
-    # For users ------------------------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
         take, park = self._take, self._park
@@ -267,6 +220,9 @@ class Subscription:
             except LookupError:
                 self._park(0.0)  # who waits for room is told that there is some
                 break
+            except ExchangeError as error:
+                self._put_back(error)
+                break
         return events
 
     def collect(self, n: int | None = None, seconds: float | None = None) -> list[Any]:
@@ -286,10 +242,11 @@ class Subscription:
                 events.append(self.get(deadline.remaining()))
             except (UpdateTimeout, SubscriptionClosed):
                 break
-            except ExchangeError:
+            except ExchangeError as error:
                 if not events:
                     raise
-                break  # what was read must not be lost; the next call raises it
+                self._put_back(error)
+                break
         return events
 
     def to_dataframe(self, n: int | None = None, seconds: float | None = None) -> pandas.DataFrame:
@@ -314,6 +271,175 @@ class Subscription:
         ]
         return pandas.DataFrame(rows)
 
+    def call(self, callback: Callable[[Any], object]) -> None:
+        """
+        Deliver each event to *callback*, on a thread of this subscription's own, until it ends.
+
+        The callback may call the client. What it raises is logged and kept in `error`, and the next event comes all the same.
+        """
+        if not callable(callback):
+            raise UsageError(f"callback={callback!r}: takes a function of one event")
+        with self._guard:
+            if self._caller is not None:
+                raise UsageError(f"{self.name}: has a callback already; make another subscription for another one")
+            caller = threading.Thread(target=self._deliver, args=(callback,), name=f"exchange-ws call {self.name}", daemon=True)
+            caller.start()  # before it can be found: who finds it joins it
+            self._caller = caller
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self.close()
+        except ExchangeError as failed:
+            if error is None:
+                raise
+            log.warning("%s: %s", self.name, failed)  # what the body raised says more
+
+    @property
+    def _foreign(self) -> bool:
+        """
+        Whether this is a child of the process that made it, where nobody puts anything into the buffer.
+
+        To be asked where that is no error; elsewhere the locks say it: see `Forked`.
+        """
+        return os.getpid() != self._pid
+
+    def _deliver(self, callback: Callable[[Any], object]) -> None:
+        """The thread of `call`."""
+        going = True
+        while going:
+            try:
+                for event in self:
+                    try:
+                        callback(event)
+                    except Exception as error:
+                        self.error = error
+                        log.exception("%s: the callback raised", self.name)
+                    if self._stopped:
+                        return
+                going = False
+            except ExchangeError as error:
+                going = not self.closed
+                log.error("%s: %s: %s", self.name, "goes on without one" if going else "ended", error)
+
+    def _raise_error(self) -> None:
+        """All was read, and nothing more will come: raise what ended it, if that was an error."""
+
+    def _put_back(self, error: ExchangeError) -> None:
+        """*error* came behind events that must not be lost: the next call has to raise it."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, but for what is still to be read."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Take no more."""
+        raise NotImplementedError
+
+    def _take(self) -> Any:
+        """The next item; LookupError if there is none."""
+        raise NotImplementedError
+
+    def _park(self, timeout: float | None) -> bool:
+        """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""
+        raise NotImplementedError
+
+    def _forked(self) -> None:
+        """This is a child of the process that made it: every method that needs a lock has to raise."""
+        raise NotImplementedError
+
+
+class Subscription(Stream):
+    """
+    Updates of some topics, in the order in which they came. Made by a client's `subscribe`.
+
+    Iterate it, or call `get`, `get_many`, `collect` or `call`. It may be shared between threads: each event goes to one of
+    them. What goes missing is told: the first event after a `Gap` carries it as `event.gap`, and `gaps` keeps all of them.
+
+    Threads: *readers* put (one for each connection that has some of its topics), any number of *consumers* take. `_guard`
+    guards what the two share; `_consuming` guards what consumers share, and is held while one message is decoded. Order:
+    `_guard`, then `_consuming`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        topics: Sequence[Topic],
+        dialect: Dialect,
+        *,
+        clock: Clock,
+        queue_size: int,
+        overflow: str,
+        gaps: bool,
+        raw: bool,
+        numbers: Numbers,
+        block_limit: float,
+        leave: Callable[[Subscription, frozenset[Topic], float | None], None],
+        forget: Callable[[Subscription], None],
+        ids: Callable[[Subscription], tuple[str, ...]] = lambda _: (),
+    ) -> None:
+        self._route = dialect.route
+        self._aliased = dialect.aliases
+        self._limit = queue_size
+        self._overflow = overflow
+        self._wants_gaps = gaps
+        self._raw = raw
+        self._parse = parse
+        self._block_limit = block_limit
+        self._leave = leave  # for users: waits for the exchange
+        self._forget = forget  # for readers: does not wait
+        self._ids = ids
+        # Guards the fields up to the next comment. Taken by itself and not through its condition, whose own `__enter__` is
+        # Python: Ctrl-C between its taking the lock and the body would leave that taken, and the reader waiting for ever.
+        self._guard = threading.Lock()
+        self._ready = threading.Condition(self._guard)
+        # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
+        # under _guard. Consumers pop under _consuming; a reader that drops or marks takes that too.
+        self._buffer: deque[tuple[int, Any]] = deque()
+        self._slots: dict[Any, Slot] = {}  # LATEST: the last slot of each topic, while it waits and may be replaced
+        self._newest: tuple[bytes, int, Names] | None = None
+        # What each connection's ids mean, made of its `aliases`, and what they mean where the buffer ends.
+        self._known: dict[object, tuple[object, Names]] = {}
+        self._names: Names = {}
+        self._parked = 0  # consumers that wait
+        self._blocked = 0  # readers that wait for room
+        self._error: ExchangeError | None = None
+        self._down: dict[object, Gap] = {}  # connections that are lost or not whole again, with their open gaps
+        self._placed: set[object] = set()  # those of _down whose gap has its place in the buffer
+        self._silences: dict[tuple[object, Topic], Gap] = {}  # open gaps of topics that have fallen silent
+        self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
+        self._spoiled_gap: Gap | None = None  # the last one of messages that no connection could read
+        self._dropped = 0
+        self._warned_at = float("-inf")
+        self._topics = tuple(topics)
+        self._signal: Waker | None = None  # of `fileno`
+        self._signals: tuple[weakref.ref[Signal], ...] = ()  # that one's, and those of merged streams; replaced, not changed
+        # Guarded by _consuming.
+        self._consuming = threading.Lock()
+        self._decoder = Decoder(dialect, topics, numbers)
+        self._decoded: deque[Any] = deque()
+        # Markers that an overflow pushed out of the buffer: they stand before it.
+        self._head: deque[Marker] = deque()
+        self._markers = 0  # in the buffer: its limit is one of messages
+        self._recoveries = 0  # questions and answers in the buffer or the head
+        self._answers = 0  # of them, those that may have events
+        self._unasked: set[Topic] = set()  # whose last question found no place, nor shall its answer
+        self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
+        self._taken = 0
+        self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
+        self._gap_count = 0
+        self._malformed = 0
+        self._skipped: Gap | None = None  # of updates that could not be read, as long as nothing else was met and it can grow
+        self._skipped_at = 0  # `_taken` as of the last of them
+        self._unreadable_told = False
+        self._lags: deque[float] = deque(maxlen=1024)
+        super().__init__(name, clock)
+
+    # For users ------------------------------------------------------------------------------------------------------------
+
     @property
     def latest(self) -> Any:
         """The newest event that came, or None. Consumes nothing."""
@@ -331,21 +457,6 @@ class Subscription:
         if signal is not None:
             signal.close()
 
-    def call(self, callback: Callable[[Any], object]) -> None:
-        """
-        Deliver each event to *callback*, on a thread of this subscription's own, until it ends.
-
-        The callback may call the client. What it raises is logged and kept in `error`, and the next event comes all the same.
-        """
-        if not callable(callback):
-            raise UsageError(f"callback={callback!r}: takes a function of one event")
-        with self._guard:
-            if self._caller is not None:
-                raise UsageError(f"{self.name}: has a callback already; make another subscription for another one")
-            caller = threading.Thread(target=self._deliver, args=(callback,), name=f"exchange-ws call {self.name}", daemon=True)
-            caller.start()  # before it can be found: who finds it joins it
-            self._caller = caller
-
     def fileno(self) -> int:
         """A descriptor that is readable while events wait, or the end does: for `select`, Tk, Qt and other event loops."""
         from exchange_ws.wire.transport import Waker
@@ -353,9 +464,7 @@ class Subscription:
         with self._guard:
             if self._signal is None:
                 self._signal = Waker()
-                with self._consuming:
-                    if self._readable():
-                        self._signal.wake()
+                self._add_signal(self._signal)
             return self._signal.fileno()
 
     def unsubscribe(self, timeout: float | None = None) -> None:
@@ -380,17 +489,6 @@ class Subscription:
     def close(self) -> None:
         """`unsubscribe`; twice is allowed."""
         self.unsubscribe()
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            self.close()
-        except ExchangeError as failed:
-            if error is None:
-                raise
-            log.warning("%s: %s", self.name, failed)  # what the body raised says more
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -610,14 +708,44 @@ class Subscription:
         with self._consuming:
             return list(self._lags)
 
+    # For merged streams ---------------------------------------------------------------------------------------------------
+
+    def watch(self, signal: Signal) -> None:
+        """Tell *signal* from now on whether something is readable, as long as somebody keeps it; it is a lock below ours."""
+        with self._guard:
+            self._add_signal(signal)
+
+    def unwatch(self, signal: Signal) -> None:
+        """Tell *signal* no more."""
+        with self._guard:
+            self._signals = tuple(known for known in self._signals if known() not in (None, signal))
+
     # Inside: putting ------------------------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
         """Requires `_guard`."""
         if self._parked:
             self._ready.notify_all()
-        if self._signal is not None and self._readable():
-            self._signal.wake()
+        if self._signals and self._readable():
+            self._tell(True)
+
+    def _tell(self, readable: bool) -> None:
+        """Requires `_guard`, so that each signal hears what is so in the order in which it was."""
+        for reference in self._signals:
+            signal = reference()
+            if signal is not None:
+                if readable:
+                    signal.wake()
+                else:
+                    signal.clear()
+
+    def _add_signal(self, signal: Signal) -> None:
+        """Requires `_guard`."""
+        # Those that are gone are left out here, where others come: in what the garbage collector calls no lock can be taken.
+        self._signals = (*(known for known in self._signals if known() is not None), weakref.ref(signal))
+        with self._consuming:
+            if self._readable():
+                signal.wake()
 
     def _readable(self) -> bool:
         """Requires `_guard`. Whether something waits that a consumer gets, or the end does: markers are ours."""
@@ -633,8 +761,7 @@ class Subscription:
             if error is not None:
                 self.error = error
             self._ready.notify_all()
-            if self._signal is not None:
-                self._signal.wake()
+            self._tell(True)
 
     def _keep_gap(self, gap: Gap) -> None:
         """Requires `_consuming`."""
@@ -908,17 +1035,18 @@ class Subscription:
         if self._blocked and len(self._buffer) <= self._limit // 2:
             with self._guard:
                 self._ready.notify_all()
-        if self._signal is not None:
+        # Who takes the last of what is readable sees here that nothing is left.
+        if self._signals and not decoded and len(self._buffer) <= self._markers:
             with self._guard:
                 self._quiet()
         return item
 
     def _quiet(self) -> bool:
-        """Requires `_guard`. Whether nothing waits, nor all is over; keeps the descriptor of `fileno` true to that."""
+        """Requires `_guard`. Whether nothing waits, nor all is over; keeps the signals true to that."""
         with self._consuming:  # or another consumer could be just between taking a message and having its events
             quiet = not (self._buffer or self._head or self._decoded or self._ended)
-            if self._signal is not None and not self._readable():
-                self._signal.clear()
+            if self._signals and not self._readable():
+                self._tell(False)
             return quiet
 
     def _complete(self, events: Sequence[Any]) -> None:
@@ -1009,15 +1137,6 @@ class Subscription:
             finally:
                 self._parked -= 1
 
-    @property
-    def _foreign(self) -> bool:
-        """
-        Whether this is a child of the process that made it, where nobody puts anything into the buffer.
-
-        To be asked where that is no error; elsewhere the locks say it: see `Forked`.
-        """
-        return os.getpid() != self._pid
-
     def _forked(self) -> None:
         """This is a child: let every method that needs a lock raise, and no other thread is left here to hold one."""
         self._guard = self._consuming = Forked(self.name)  # type: ignore[assignment]
@@ -1028,20 +1147,6 @@ class Subscription:
         if self._error is not None:
             # The same error each time, so without the traces of the former ones.
             raise self._error.with_traceback(None) from self._error.__cause__
-
-    def _deliver(self, callback: Callable[[Any], object]) -> None:
-        """The thread of `call`."""
-        try:
-            for event in self:
-                try:
-                    callback(event)
-                except Exception as error:
-                    self.error = error
-                    log.exception("%s: the callback raised", self.name)
-                if self._stopped:
-                    return
-        except ExchangeError as error:
-            log.error("%s: ended: %s", self.name, error)
 
 
 class Forked:
@@ -1062,13 +1167,13 @@ class Forked:
         """Never reached."""
 
 
-#: Every subscription of this process.
-_everyone: weakref.WeakSet[Subscription] = weakref.WeakSet()
+#: Every subscription and merged stream of this process.
+_everyone: weakref.WeakSet[Stream] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for subscription in list(_everyone):
-        subscription._forked()
+    for stream in list(_everyone):
+        stream._forked()
 
 
 if hasattr(os, "register_at_fork"):

@@ -29,7 +29,7 @@ EVERY_METHOD = """
 import faulthandler, os, sys, warnings
 warnings.filterwarnings("ignore", message=".*fork")  # Python 3.12 and newer warn of what this is about
 from importlib.util import find_spec
-from exchange_ws import WhiteBIT
+from exchange_ws import WhiteBIT, merge
 
 ws = WhiteBIT(sys.argv[1]).connect()
 quiet = ws.subscribe("bookTicker", "BTC_USDT")
@@ -39,6 +39,8 @@ for_select = ws.subscribe("trades", "ETH_USDT")
 for_select.fileno()
 loop = iter(full)
 next(loop)
+merged = merge(full, quiet)
+merged.fileno()
 
 FACTS = object()  # what may be read without asking anybody
 CLIENT = {
@@ -73,16 +75,36 @@ SUBSCRIPTION = {
     "qsize": lambda: FACTS if full.qsize() else None,
     "dropped": lambda: FACTS if full.dropped == 0 else None,
 }
+MERGED = {
+    "get": lambda: merged.get(),
+    "get_nowait": lambda: merged.get_nowait(),
+    "get_many": lambda: merged.get_many(),
+    "collect": lambda: merged.collect(3),
+    "to_dataframe": lambda: merged.to_dataframe(3) if find_spec("pandas") else merged.collect(3),
+    "latest": lambda: merged.latest,
+    "call": lambda: merged.call(print),
+    "fileno": lambda: merged.fileno(),
+    "sub_ids": lambda: merged.sub_ids,
+    "gaps": lambda: merged.gaps,
+    "close": lambda: merged.close() or FACTS,
+    "closed": lambda: FACTS if merged.closed else None,
+    "topics": lambda: FACTS if merged.topics else None,
+    "subscriptions": lambda: FACTS if merged.subscriptions else None,
+    "qsize": lambda: FACTS if merged.qsize() else None,
+    "dropped": lambda: FACTS if merged.dropped == 0 else None,
+}
 # What the engine calls: users have no use for it.
 ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join counters lags".split())
-ENGINE |= {"asks", "left", "recovers", "spoiled"}
+ENGINE |= {"asks", "left", "recovers", "spoiled", "watch", "unwatch"}
 CHANNELS = ("subscribe_", "request_", "order_", "collateral_")  # they call what two of them below do
 MORE = {
     "loop": lambda: next(loop),
     "another loop": lambda: next(iter(full)),
     "next": lambda: next(full),
+    "next of merged": lambda: next(merged),
+    "merge": lambda: merge(full),
     "with": lambda: ws.__enter__(),
-    "repr": lambda: FACTS if repr(ws) and repr(full) else None,
+    "repr": lambda: FACTS if repr(ws) and repr(full) and repr(merged) else None,
     "subscribe_trades": lambda: ws.subscribe_trades("BTC_USDT"),
     "request_lastprice": lambda: ws.request_lastprice("BTC_USDT"),
 }
@@ -90,7 +112,7 @@ MORE = {
 # In the order in which the parent's threads take them: each is at work, and would wait for us while we wait for it.
 locks = [ws._lock, ws._pools["public"][0]._lock]
 locks += [lock for each in (quiet, full, for_select) for lock in (each._consuming, each._guard)]
-locks += [for_select._signal._lock, ws._dials["public"]._lock, ws._timer._guard]
+locks += [merged._turns.guard, merged._turns.waker._lock, for_select._signal._lock, ws._dials["public"]._lock, ws._timer._guard]
 for lock in locks:
     lock.acquire()  # as other threads may have, at the moment of the fork
 child = os.fork()
@@ -100,7 +122,9 @@ if child == 0:
     print("not tried", sorted(public - set(CLIENT) - ENGINE), flush=True)
     public = {name for name in dir(full) if not name.startswith("_")}
     print("not tried", sorted(public - set(SUBSCRIPTION) - ENGINE - {"name", "error"}), flush=True)
-    for calls in (CLIENT, SUBSCRIPTION, MORE):
+    public = {name for name in dir(merged) if not name.startswith("_")}
+    print("not tried", sorted(public - set(MERGED) - {"name", "error"}), flush=True)
+    for calls in (CLIENT, SUBSCRIPTION, MERGED, MORE):
         for name, call in calls.items():
             try:
                 if call() is not FACTS:
@@ -112,7 +136,7 @@ if child == 0:
     with own:
         print("own", own.request("ping"), len(own.subscribe("trades", "BTC_USDT").collect(3)), flush=True)
     print("child ends", flush=True)
-    del ws, quiet, full, for_select, loop, calls, call, CLIENT, SUBSCRIPTION, MORE, own, locks, lock
+    del ws, quiet, full, for_select, loop, merged, calls, call, CLIENT, SUBSCRIPTION, MERGED, MORE, own, locks, lock
     sys.exit(7)
 for lock in locks:
     lock.release()
@@ -125,13 +149,13 @@ ws.close()
 @needs_fork
 def test_every_method_after_a_fork(box):
     """
-    In a child, every public method of the parent's client and subscriptions raises `ConnectionClosed`, or tells what was so at
-    the fork, whatever locks the parent's threads had; the child makes a client of its own, and exits in silence. The parent has
-    lost nothing.
+    In a child, every public method of the parent's client, subscriptions and merged streams raises `ConnectionClosed`, or tells
+    what was so at the fork, whatever locks the parent's threads had; the child makes a client of its own, and exits in silence.
+    The parent has lost nothing.
     """
     with Child(EVERY_METHOD, box.url) as child:
         out, err, code = child.end()
-    expected = ["not tried []"] * 2 + ["own pong 3", "child ends", "7", "pong 0 False 99 ETH_USDT"]
+    expected = ["not tried []"] * 3 + ["own pong 3", "child ends", "7", "pong 0 False 99 ETH_USDT"]
     assert (expected, "", 0) == (out, err, code)
 
 
