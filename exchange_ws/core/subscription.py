@@ -134,20 +134,19 @@ class Stream:
     the lock under which things are put there.
     """
 
-    name: str
-    error: BaseException | None = None  #: what the callback of `call` raised last, or what ended the subscription
-    _clock: Clock
     _raw: bool  # whether items are the vendor's JSON
-    _guard: threading.Lock  # guards the four below, and what a subclass says
-    _ended: bool = False  # nothing more will come; read without the lock too
-    _caller: threading.Thread | None = None  # set once, by `call`
-    _stopped: bool = False  # that thread is to end after its present event; it reads this without the lock
+    _guard: threading.Lock  # guards the three that `__init__` says, and what a subclass does
 
     def __init__(self, name: str, clock: Clock) -> None:
         """To be called when all else is there: a child of a fork goes through all streams that it finds."""
         self.name = name
         self._clock = clock
         self._pid = os.getpid()
+        # Guarded by _guard.
+        self._ended = False  # nothing more will come; read without the lock too
+        self._caller: threading.Thread | None = None  # set once, by `call`
+        self._stopped = False  # that thread is to end after its present event; it reads this without the lock
+        self.error: BaseException | None = None  #: what the callback of `call` raised last, or what ended the subscription
         _everyone.add(self)
 
     def __iter__(self) -> Iterator[Any]:
