@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from displays import display
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that an example may take; reached only when something is broken.
@@ -27,7 +29,7 @@ def examples(text: str) -> list[str]:
     return blocks
 
 
-PAGES = ["README.rst", "docs/quickstart.rst", "docs/whitebit.rst"]
+PAGES = ["README.rst", "docs/quickstart.rst", "docs/streams.rst", "docs/whitebit.rst"]
 EXAMPLES = [
     pytest.param(example, id=f"{page}-{number}")
     for page in PAGES
@@ -48,15 +50,25 @@ def test_every_python_block_is_an_example(page):
     assert text.count("python\n\n") == len(examples(text)) > 0
 
 
+@pytest.fixture
+def environment(example):
+    """Variables for the example's process, with a display if it opens windows; skipped where its toolkit or display is not."""
+    with contextlib.ExitStack() as stack:
+        for toolkit in ("PySide6", "tkinter"):
+            if toolkit in example:
+                pytest.importorskip(toolkit)
+        yield stack.enter_context(display()) if "tkinter" in example else dict(os.environ)
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_example(example, tmp_path):
+def test_example(example, environment, tmp_path):
     """Each example runs by itself, without a warning, and ends."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-"],
         input=example,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**environment, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
