@@ -154,6 +154,9 @@ class Merged(Stream):
         """Ids that the exchanges gave to the topics on the present connections, one member after the other."""
         return tuple(name for subscription in self.subscriptions for name in subscription.sub_ids)
 
+    def _read_so_far(self) -> int:
+        return sum(subscription._read_so_far() for subscription in self.subscriptions)
+
     def qsize(self) -> int:
         """Messages that wait to be read in the members, and events of messages that were read in part."""
         return sum(subscription.qsize() for subscription in self.subscriptions)

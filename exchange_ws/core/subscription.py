@@ -61,6 +61,7 @@ OVERFLOWS = (DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK)
 GAPS_KEPT = 10_000  # of one subscription, the newest: a consumer that has stopped must not cost memory for ever
 WARN_EVERY_S = 60.0  # one line of log for an overflow that goes on, not one a message
 LAG_EVERY = 64  # messages for each sample of the lag
+LOOK_EVERY = 256  # events that `get_many` takes between two looks at whether it has had what was there
 JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is closed
 SIDE_BY_SIDE = 64  # gaps without a message between them that wait one by one; of more the oldest become one
 STATES_TOLD = 1000  # that wait for a function which has not returned, the newest
@@ -203,7 +204,7 @@ class Stream:
 
     def get_many(self, limit: int | None = None, timeout: float | None = None) -> list[Any]:
         """
-        All events that are there, waiting for the first of them as `get` does.
+        All events that are there, waiting for the first of them as `get` does; some that come meanwhile may be among them.
 
         Parameters
         ----------
@@ -213,7 +214,10 @@ class Stream:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise UsageError(f"limit={limit!r}: takes a whole number of 1 or more, or None")
         events = [self.get(timeout)]
+        over = self._read_so_far() + self.qsize()  # what comes from here on is for the next call, or a flood would never end
         while limit is None or len(events) < limit:
+            if not len(events) % LOOK_EVERY and self._read_so_far() > over:
+                break
             try:
                 events.append(self._take())
             except LookupError:
@@ -498,6 +502,9 @@ class Subscription(Stream):
     def sub_ids(self) -> tuple[str, ...]:
         """Ids that the exchange gave to the topics on the present connection; empty where it gives none."""
         return self._ids(self)
+
+    def _read_so_far(self) -> int:
+        return self._taken
 
     def qsize(self) -> int:
         """Messages that wait to be read, and events of a message that was read in part."""

@@ -32,6 +32,7 @@ from exchange_ws.core.subscription import (
     GAPS_KEPT,
     LAG_EVERY,
     LATEST,
+    LOOK_EVERY,
     OVERFLOWS,
     RAISE,
     SIDE_BY_SIDE,
@@ -418,6 +419,21 @@ def test_get_many():
     subscription = made()
     subscription.put(SOURCE, [push("tape A", 1, 2), push("tape A", 3, 4), push("tape A", 5)], SECOND)
     assert ([1], [2, 3], [4, 5]) == tuple(ids(subscription.get_many(limit)) for limit in (1, 2, None))
+
+
+def test_get_many_in_a_flood(monkeypatch):
+    """It gives what was there, and a little that came meanwhile: it does not go on for as long as more comes."""
+    subscription = made()
+    put(subscription, *range(1, 11))
+    take = subscription._take
+
+    def take_while_more_comes():
+        if subscription._taken < 5000:
+            put(subscription, subscription._taken)
+        return take()
+
+    monkeypatch.setattr(subscription, "_take", take_while_more_comes)
+    assert 10 <= len(subscription.get_many()) <= 10 + LOOK_EVERY
 
 
 def test_get_many_waits_for_one():
