@@ -350,6 +350,14 @@ class Stream:
         """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""
         raise NotImplementedError
 
+    def qsize(self) -> int:
+        """Messages that wait to be read, and events of messages that were read in part."""
+        raise NotImplementedError
+
+    def _read_so_far(self) -> int:
+        """Messages that were taken."""
+        raise NotImplementedError
+
     def _forked(self) -> None:
         """This is a child of the process that made it: every method that needs a lock has to raise."""
         raise NotImplementedError
