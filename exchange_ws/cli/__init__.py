@@ -1,7 +1,8 @@
 """
 The command line: `exchange-ws`, or `python -m exchange_ws`.
 
-Each command is a module here; its `add` says its arguments, its `run` does it. Exit codes: 0 done, 1 the exchange or the
+Each command is a module here; its `add` says its arguments, its `run` does it. Help ends with examples, which a test runs: see
+`exchange_ws.cli.common.examples`. Exit codes: 0 done, 1 the exchange or the
 network refused, 2 wrong usage, 130 Ctrl-C. An error is one line on stderr.
 """
 
@@ -15,10 +16,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from exchange_ws.cli import record, replay, request, sandbox, stream
-from exchange_ws.cli.common import tell
+from exchange_ws.cli.common import Help, examples, tell
 from exchange_ws.errors import ExchangeError, UsageError
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 DONE, REFUSED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Without a handler, the standard library prints warnings to stderr; what a user has to know is told by the commands.
         for name in ("exchange_ws", "websockets"):
             logging.getLogger(name).addHandler(logging.NullHandler())
-        arguments = _parser().parse_args(argv)
+        arguments = parser().parse_args(argv)
         arguments.run(arguments)
         if sys.stdout is not None:  # None: this process was started with it closed; then `print` does nothing
             sys.stdout.flush()
@@ -54,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every command does."""
+    """Says what is wrong in one line; its commands, which are made by the same class, do so too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": Help, **options})
 
     def error(self, message: str) -> NoReturn:
         tell(f"{message} (see {self.prog} --help)")
@@ -75,15 +79,18 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """The whole command line; each command sets `run`."""
-    parser = _Parser(
+    whole = _Parser(
         prog="exchange-ws",
         description="Market data and requests over the WebSocket APIs of exchanges.",
-        epilog="Where credentials are needed, they come from the environment: EXCHANGE_WS_<EXCHANGE>_KEY, _SECRET and _TOKEN.",
+        epilog=(
+            "Where credentials are needed, they come from the environment: EXCHANGE_WS_<EXCHANGE>_KEY, _SECRET and _TOKEN.\n\n"
+            + examples("stream whitebit trades BTC_USDT ETH_USDT --sandbox", "stream --help")
+        ),
     )
-    parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and exit")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(commands)
-    return parser
+    return whole

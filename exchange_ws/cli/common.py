@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
+import itertools
 import json
 import math
 import os
@@ -22,6 +23,30 @@ from exchange_ws.events import Event, Gap, Other
 
 #: Digits before or after the point beyond which a number is written with an exponent.
 DIGITS = 50
+
+
+class Help(argparse.HelpFormatter):
+    """
+    Fills paragraphs to the terminal's width, and leaves indented lines as they are: a command line that is broken is another.
+
+    Every command of a parser that has it has it too; see `examples`.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        runs = itertools.groupby(text.splitlines(), key=lambda line: line.startswith(" ") or not line)
+        return "\n".join(
+            "\n".join(indent + line for line in lines) if kept else super(Help, self)._fill_text(" ".join(lines), width, indent)
+            for kept, lines in runs
+        )
+
+
+def examples(*lines: str) -> str:
+    """
+    The end of a command's help: what one may type behind ``exchange-ws``.
+
+    A test runs each line, against the sandbox where the command has one, and cut short.
+    """
+    return "\n".join(["examples:", *(f"  exchange-ws {line}" for line in lines)])
 
 
 def add_exchange(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from exchange_ws.cli.common import (
     add_endpoint,
     add_exchange,
     client_of,
+    examples,
     gap_text,
     positive_int,
     seconds,
@@ -32,7 +33,10 @@ def add(commands: Any) -> None:
         help="record the updates of a channel to a file",
         description="Subscribe, and write all that is said and heard to a file that does not exist yet, without secrets."
         " One that ends in .gz or .zst is compressed. Ctrl-C ends it well.",
-        epilog="Example: exchange-ws record day.jsonl.gz whitebit trades BTC_USDT ETH_USDT --seconds 3600",
+        epilog=examples(
+            "record day.jsonl.gz whitebit trades BTC_USDT ETH_USDT --seconds 60",
+            "record few.jsonl bitzoom /api/v1/ticker symbol=BTCUSDT --sandbox --count 2",
+        ),
     )
     parser.add_argument("file", metavar="FILE", help="where to, e.g. day.jsonl.gz")
     add_exchange(parser)

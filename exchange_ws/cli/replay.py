@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import exchange_ws
-from exchange_ws.cli.common import seconds, tell
+from exchange_ws.cli.common import examples, seconds, tell
 from exchange_ws.cli.progress import Progress
 from exchange_ws.cli.stream import Lines, view_for_terminal
 from exchange_ws.errors import SubscriptionClosed, UpdateTimeout
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         "replay",
         help="print the events of a recording, or draw them as a table",
         description="Show a recording as stream shows what comes: a live table on a terminal, else one JSON object a line.",
-        epilog="Example: exchange-ws replay day.jsonl.gz --speed 60",
+        epilog=examples("replay day.jsonl.gz --speed 60", "replay few.jsonl --speed max --json"),
     )
     parser.add_argument("file", metavar="FILE", help="the recording, or the first of its files")
     parser.add_argument(

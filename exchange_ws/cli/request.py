@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from exchange_ws.cli.common import add_endpoint, add_exchange, client_of, to_json
+from exchange_ws.cli.common import add_endpoint, add_exchange, client_of, examples, to_json
 from exchange_ws.errors import ExchangeError, RequestRejected, UsageError
 
 
@@ -18,8 +18,11 @@ def add(commands: Any) -> None:
         "request",
         help="make one request and print its result as JSON",
         description="Make one request, by the exchange's own method and parameters, and print its result as JSON.",
-        epilog="Examples: exchange-ws request whitebit lastprice_request BTC_USDT --sandbox; "
-        "with a number: exchange-ws request whitebit market_request '[\"BTC_USDT\", 86400]' --sandbox",
+        epilog=examples(
+            "request whitebit time",
+            "request whitebit lastprice_request BTC_USDT --sandbox",
+            "request whitebit market_request '[\"BTC_USDT\", 86400]'",
+        ),
     )
     add_exchange(parser)
     parser.add_argument("method", metavar="METHOD", help="as the exchange names it, e.g. time")

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import exchange_ws
-from exchange_ws.cli.common import new_sandbox, port
+from exchange_ws.cli.common import examples, new_sandbox, port
 
 
 def add(commands: Any) -> None:
@@ -18,6 +18,7 @@ def add(commands: Any) -> None:
         "sandbox",
         help="serve an offline exchange on loopback",
         description="Serve an offline exchange on loopback, print its URL, and go on until Ctrl-C.",
+        epilog=examples("sandbox", "sandbox whitebit --port 8765 --seed 7"),
     )
     parser.add_argument(
         "exchange",

@@ -18,6 +18,7 @@ from exchange_ws.cli.common import (
     add_exchange,
     client_of,
     digits,
+    examples,
     gap_text,
     plain,
     positive_int,
@@ -69,7 +70,12 @@ def add(commands: Any) -> None:
         "stream",
         help="print the updates of a channel, or draw them as a table",
         description="Subscribe and print: a live table on a terminal, else one JSON object a line.",
-        epilog="Example: exchange-ws stream whitebit trades BTC_USDT ETH_USDT --sandbox --count 10",
+        epilog=examples(
+            "stream whitebit trades BTC_USDT ETH_USDT",
+            "stream whitebit depth BTC_USDT limit=10 interval=0 --json",
+            "stream bybit-spot-v3 trade.BTCUSDT orderbook.40.BTCUSDT --seconds 60",
+            "stream bitzoom /api/v1/ticker symbol=BTCUSDT --sandbox --count 3",
+        ),
     )
     add_exchange(parser)
     parser.add_argument("channel", metavar="CHANNEL", help="as the exchange names it, e.g. trades")
