@@ -58,6 +58,7 @@ FORBIDDEN = [
     (r"(?!testing\.py).*", r"_?pytest\b", "an optional dependency has one door"),
     (r"testing\.py", r"exchange_ws\.(core|wire|exchanges\.\w+|orderbook|events)\b", "every run of pytest imports it"),
     (r"(?!wire/recording\.py).*", r"zstandard\b", "an optional dependency has one door"),
+    (r"(?!cli/completion\.py).*", r"shtab\b", "an optional dependency has one door"),
     (r"(cli/.*|__main__\.py)", r"exchange_ws\.(core|wire|exchanges)\b", "the command line uses what users can use"),
 ]
 
