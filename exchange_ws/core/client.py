@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypedDict, TypeVar
@@ -22,12 +22,13 @@ import attrs
 from exchange_ws.clock import Clock, Deadline, SystemClock
 from exchange_ws.core.budget import Budget
 from exchange_ws.core.connection import Connection, Link
+from exchange_ws.core.decoding import Tally
 from exchange_ws.core.dialect import Dialect
 from exchange_ws.core.errand import Errand
 from exchange_ws.core.messages import Command, Limits, Pace, Topic
 from exchange_ws.core.recording import Tap, fields_of
 from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
-from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription
+from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription, percentiles
 from exchange_ws.core.timer import Timer
 from exchange_ws.errors import AuthenticationError, ConnectionClosed, LimitExceeded, RateLimited, UsageError
 from exchange_ws.events import Numbers
@@ -49,6 +50,8 @@ CLOSE_GRACE_S = 1.0  # beyond that, for who closes to come back from the last of
 SPREAD = 10  # connections over which requests may spread when the budget of the first is spent; a guard, not a vendor's limit
 LINGER_S = 60.0  # an emptied connection is kept for so long: the next topic or request may want it
 JITTER_S, JITTER_SHARE = 1.0, 0.2  # by how much our windows are longer than the exchange's: seconds, less for short ones
+ENDED = 64  # subscriptions that have ended, whose counters are kept one by one before it is looked which of them are gone
+SAMPLES = 4096  # of how long things take, the latest: enough for a p99, and sorted in a millisecond
 BLOCK_LIMIT_S = 10.0  # for which BLOCK holds a reader up at most; half the ping interval where that is less
 
 Self = TypeVar("Self", bound="Client")
@@ -296,6 +299,11 @@ class Client:
         self._subscriptions: list[Subscription] = []
         self._made = self._subscribed = 0
         self._past: Counter[str] = Counter()  # counters of connections and subscriptions that are gone
+        # Of subscriptions that have ended: what is in their buffers may still be read, and found to be malformed.
+        self._ended: list[tuple[weakref.ref[Subscription], Tally]] = []
+        self._ended_limit = ENDED
+        self._round_trips: deque[float] = deque(maxlen=SAMPLES)  # of connections that are gone
+        self._lags: deque[float] = deque(maxlen=SAMPLES)  # not guarded: subscriptions add to it, in one step of the interpreter
         self._told_state = IDLE
         on_state = self._options.on_state
         self._listener = None if on_state is None else Listener(on_state, f"exchange-ws states {self.name}")
@@ -376,7 +384,7 @@ class Client:
             subscription.finish()
         with self._lock:
             for subscription in self._subscriptions:
-                self._past.update(_totals(subscription))
+                self._keep_tally(subscription)
             self._subscriptions.clear()  # not before they are closed: `unsubscribe` takes those that are neither for another's
         _end(connections, self._timer, self._clock, deadline, self._closing, self._recorder)
         self._tell_state()
@@ -605,6 +613,7 @@ class Client:
             leave=self._leave,
             forget=self._forget,
             ids=self._ids_of,
+            lags=self._lags,
         )
         self._check_process()
         with self._lock:
@@ -682,7 +691,7 @@ class Client:
         with self._lock:
             if not rest and subscription in self._subscriptions:
                 self._subscriptions.remove(subscription)
-                self._past.update(_totals(subscription))
+                self._keep_tally(subscription)
             if self._closed:
                 return []
             waits = [
@@ -700,46 +709,64 @@ class Client:
 
     def stats(self) -> dict[str, Any]:
         """
-        Counters since the client was made, and how long things take.
+        Counters since the client was made, how it is, and how long things take. After `close` too: as they were then.
 
         Returns
         -------
         dict
-            Whole numbers, but for the last three:
+            Of what JSON has words for. Whole numbers that only grow, over losses and ends of subscriptions:
 
-            - ``messages``, ``bytes``: received
-            - ``requests``: sent
+            - ``messages``, ``bytes``: received; answers are messages too, and bytes are those of whole frames
+            - ``requests``: sent, those included that the client makes by itself: logins, subscribing again, pings
             - ``reconnects``: connections that were made again
             - ``dropped``: messages, by overflows
-            - ``gaps``: in all subscriptions
+            - ``gaps``: in all subscriptions; ``repaired``: those of which it turned out that nothing is missing
             - ``unknown``: messages of a kind that the client does not know
             - ``unrouted``: updates that nobody wants
+            - ``unasked``: answers that belong to no request
             - ``malformed``: messages that are not JSON, or not as documented
-            - ``late``: answers after their timeout
-            - ``connections``, ``subscriptions``: at present
-            - ``round_trip``, ``lag`` (received minus exchange time): a dict with "p50" and "p99", seconds, None without samples
-            - ``recording``: None without one; a dict with "path", what was written so far ("messages", "bytes"), "missed"
-              (messages that came faster than the disk took them), and the "error" that ended it early, or None
+            - ``late``: answers after their timeout, and updates after their unsubscribing
+
+            What is at present:
+
+            - ``state``: as the attribute
+            - ``connections``: not closed; ``subscriptions``
+            - ``waiting``: messages in the buffers of these, for who is behind
+
+            Of the latest samples, seconds as floats in a dict with "p50" and "p99", None without samples:
+
+            - ``round_trip``: from a request to its answer
+            - ``lag``: from the exchange's time to ours, of messages that were read; not of those with raw=True
+
+            And ``recording``: None without one; else a dict with "path", what was written so far ("messages", "bytes"),
+            "missed" (messages that came faster than the disk took them), and the "error" that ended it early, or None.
         """
         self._check_process()
         with self._lock:
-            connections = [connection for pool in self._pools.values() for connection in pool]
+            state = self._state()
+            present = [connection for pool in self._pools.values() for connection in pool]
+            leaving = list(self._leaving)
             subscriptions = list(self._subscriptions)
             totals = Counter(self._past)
-        round_trips: list[float] = []
-        lags: list[float] = []
-        for connection in connections:
+            tallies = [tally for _, tally in self._ended]
+            round_trips = list(self._round_trips)
+        for connection in present + leaving:
             told = connection.stats()
             totals.update(told["counters"])
             round_trips += told["round_trips"]
-        for subscription in subscriptions:
-            totals.update(_totals(subscription))
-            lags += subscription.lags()
-        names = "messages bytes requests reconnects dropped gaps unknown unrouted malformed late".split()
+        for tally in (*tallies, *(subscription.tally for subscription in subscriptions)):
+            totals.update(tally.counters())
+        names = "messages bytes requests reconnects dropped gaps repaired unknown unrouted unasked malformed late".split()
         stats: dict[str, Any] = {name: totals[name] for name in names}
-        stats.update(connections=len(connections), subscriptions=len(subscriptions))
-        stats.update(round_trip=_percentiles(round_trips), lag=_percentiles(lags))
-        stats["recording"] = None if self._recorder is None else self._recorder.stats()
+        stats.update(
+            state=state,
+            connections=sum(connection.state != CLOSED for connection in present),
+            subscriptions=len(subscriptions),
+            waiting=sum(subscription.qsize() for subscription in subscriptions),
+            round_trip=percentiles(round_trips),
+            lag=percentiles(self._lags.copy()),
+            recording=None if self._recorder is None else self._recorder.stats(),
+        )
         return stats
 
     def __repr__(self) -> str:
@@ -804,8 +831,27 @@ class Client:
     def _retire(self, pool: list[Connection], connection: Connection) -> None:
         """Requires `_lock`."""
         pool.remove(connection)
-        self._past.update(connection.stats()["counters"])
-        self._leaving = [left for left in self._leaving if not left.join(0.0)] + [connection]
+        leaving, self._leaving = self._leaving, [connection]
+        for left in leaving:
+            if left.join(0.0):
+                told = left.stats()
+                self._past.update(told["counters"])
+                self._round_trips.extend(told["round_trips"])
+            else:
+                self._leaving.append(left)
+
+    def _keep_tally(self, subscription: Subscription) -> None:
+        """Requires `_lock`. *subscription* has ended. Those that nobody has any more count nothing further, and become sums."""
+        self._ended.append((weakref.ref(subscription), subscription.tally))
+        if len(self._ended) < self._ended_limit:
+            return
+        ended, self._ended = self._ended, []
+        for reference, tally in ended:
+            if reference() is None:
+                self._past.update(tally.counters())
+            else:
+                self._ended.append((reference, tally))
+        self._ended_limit = max(ENDED, 2 * len(self._ended))  # or those that somebody keeps would be looked at each time
 
     def _open(self, endpoint: str) -> Connection:
         """Requires `_lock`. Another connection; its reader starts to dial."""
@@ -1010,15 +1056,3 @@ class Reach:
         client = self._client()
         if client is not None:
             client._tell_state()
-
-
-def _totals(subscription: Subscription) -> dict[str, int]:
-    counters = subscription.counters()
-    return {name: counters[name] for name in ("dropped", "gaps", "malformed")}
-
-
-def _percentiles(samples: list[float]) -> dict[str, float | None]:
-    ordered = sorted(samples)
-    if not ordered:
-        return {"p50": None, "p99": None}
-    return {f"p{share}": ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in (50, 99)}

@@ -72,10 +72,31 @@ class Watch:
         self.told: set[bytes] = set()  # of those that had events since; what reaches back to these proves nothing any more
 
 
+class Tally:
+    """
+    What a subscription has counted. It outlives it: `Client.stats` tells of those that are gone too.
+
+    Written under the subscription's `_consuming`; they are whole numbers, which anybody may read.
+    """
+
+    __slots__ = ("dropped", "gaps", "malformed", "repaired")
+
+    def __init__(self) -> None:
+        self.dropped = 0  # messages, by overflows
+        self.gaps = 0
+        self.malformed = 0  # updates
+        self.repaired = 0  # of the gaps
+
+    def counters(self) -> dict[str, int]:
+        """By their names in `Client.stats`."""
+        return {"dropped": self.dropped, "gaps": self.gaps, "repaired": self.repaired, "malformed": self.malformed}
+
+
 class Decoder:
     """Reads for one subscription."""
 
     def __init__(self, dialect: Dialect, topics: Iterable[Topic], numbers: Numbers) -> None:
+        self.tally = Tally()
         self._decode = dialect.decode
         self._interpret = dialect.interpret
         self._reading = Reading(received=0.0, numbers=numbers, topics={})
@@ -239,6 +260,7 @@ class Decoder:
                     left.append(watch)
                 else:
                     watch.gap.repaired = True
+                    self.tally.repaired += 1
         self._watches = deque(left, maxlen=WATCHED)
 
     def _events(self, update: Update, received_ns: int) -> Sequence[Event]:

@@ -29,7 +29,7 @@ from exchange_ws.errors import (
     UpdateTimeout,
     UsageError,
 )
-from exchange_ws.events import Gap, Numbers
+from exchange_ws.events import Event, Gap, Numbers
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -50,6 +50,7 @@ __all__ = [
     "Signal",
     "Stream",
     "Subscription",
+    "percentiles",
 ]
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ OVERFLOWS = (DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK)
 
 GAPS_KEPT = 10_000  # of one subscription, the newest: a consumer that has stopped must not cost memory for ever
 WARN_EVERY_S = 60.0  # one line of log for an overflow that goes on, not one a message
-LAG_EVERY = 64  # messages for each sample of the lag
+LAG_EVERY = 64  # messages for each sample of the lag, after as many of which each is one: a short script wants to see it too
+LAGS = 256  # samples that a subscription keeps, the latest: enough for a p99
 LOOK_EVERY = 256  # events that `get_many` takes between two looks at whether it has had what was there
 JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is closed
 SIDE_BY_SIDE = 64  # gaps without a message between them that wait one by one; of more the oldest become one
@@ -391,6 +393,7 @@ class Subscription(Stream):
         leave: Callable[[Subscription, frozenset[Topic], float | None], None],
         forget: Callable[[Subscription], None],
         ids: Callable[[Subscription], tuple[str, ...]] = lambda _: (),
+        lags: deque[float] | None = None,
     ) -> None:
         self._route = dialect.route
         self._aliased = dialect.aliases
@@ -423,7 +426,6 @@ class Subscription(Stream):
         self._silences: dict[tuple[object, Topic], Gap] = {}  # open gaps of topics that have fallen silent
         self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
         self._spoiled_gap: Gap | None = None  # the last one of messages that no connection could read
-        self._dropped = 0
         self._warned_at = float("-inf")
         self._topics = tuple(topics)
         self._signal: Waker | None = None  # of `fileno`
@@ -431,6 +433,7 @@ class Subscription(Stream):
         # Guarded by _consuming.
         self._consuming = threading.Lock()
         self._decoder = Decoder(dialect, topics, numbers)
+        self.tally = self._decoder.tally
         self._decoded: deque[Any] = deque()
         # Markers that an overflow pushed out of the buffer: they stand before it.
         self._head: deque[Marker] = deque()
@@ -441,12 +444,12 @@ class Subscription(Stream):
         self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
         self._taken = 0
         self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
-        self._gap_count = 0
-        self._malformed = 0
         self._skipped: Gap | None = None  # of updates that could not be read, as long as nothing else was met and it can grow
         self._skipped_at = 0  # `_taken` as of the last of them
         self._unreadable_told = False
-        self._lags: deque[float] = deque(maxlen=1024)
+        self._lags: deque[float] = deque(maxlen=LAGS)  # received minus exchange time, seconds
+        self._all_lags = lags  # the client's, which all of its subscriptions add to: one step of the interpreter
+        self._lag_due = 1  # the `_taken` from which on there is to be another sample
         super().__init__(name, clock)
 
     # For users ------------------------------------------------------------------------------------------------------------
@@ -521,7 +524,28 @@ class Subscription(Stream):
     @property
     def dropped(self) -> int:
         """Messages that an overflow cost so far, those included that LATEST replaced."""
-        return self._dropped
+        return self.tally.dropped
+
+    def stats(self) -> dict[str, Any]:
+        """
+        What it has counted since it was made. The end of the subscription, and of its client, changes nothing of it.
+
+        Returns
+        -------
+        dict
+            Whole numbers, and `lag`:
+
+            - ``delivered``: messages that were taken out to be read; one may have several events
+            - ``waiting``: as `qsize`
+            - ``dropped``: messages, by overflows
+            - ``gaps``: all of them; ``repaired``: those of which it turned out that nothing is missing
+            - ``malformed``: updates that could not be read
+            - ``lag``: seconds from the exchange's time to ours, of messages that were read lately: a dict with "p50" and "p99",
+              None without samples: with raw=True, or where the exchange tells no time
+        """
+        with self._consuming:
+            counters = {"delivered": self._taken, "waiting": self.qsize(), **self.tally.counters()}
+            return {**counters, "lag": percentiles(self._lags)}
 
     @property
     def gaps(self) -> list[Gap]:
@@ -542,7 +566,7 @@ class Subscription(Stream):
 
     def __repr__(self) -> str:
         state = "closed, " if self.closed else ""
-        return f"<Subscription {self.name}: {state}{self.qsize()} waiting, {self._dropped} dropped>"
+        return f"<Subscription {self.name}: {state}{self.qsize()} waiting, {self.dropped} dropped>"
 
     # For readers ----------------------------------------------------------------------------------------------------------
 
@@ -707,33 +731,6 @@ class Subscription(Stream):
         if caller is not None:
             join(caller, timeout, closing)
 
-    def counters(self) -> dict[str, int]:
-        """For `Client.stats`."""
-        return {
-            "delivered": self._taken,
-            "dropped": self._dropped,
-            "gaps": self._gap_count,
-            "malformed": self._malformed,
-            "waiting": self.qsize(),
-        }
-
-    def lags(self) -> list[float]:
-        """Samples of received minus exchange time, in seconds, of the latest messages."""
-        with self._consuming:
-            return list(self._lags)
-
-    # For merged streams ---------------------------------------------------------------------------------------------------
-
-    def watch(self, signal: Signal) -> None:
-        """Tell *signal* from now on whether something is readable, as long as somebody keeps it; it is a lock below ours."""
-        with self._guard:
-            self._add_signal(signal)
-
-    def unwatch(self, signal: Signal) -> None:
-        """Tell *signal* no more."""
-        with self._guard:
-            self._signals = tuple(known for known in self._signals if known() not in (None, signal))
-
     # Inside: putting ------------------------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
@@ -780,7 +777,7 @@ class Subscription(Stream):
     def _keep_gap(self, gap: Gap) -> None:
         """Requires `_consuming`."""
         self._gaps.append(gap)
-        self._gap_count += 1
+        self.tally.gaps += 1
 
     def _gap_here(self, reason: str, now_ns: int) -> Gap:
         """Requires `_guard` and `_consuming`. Of how many messages cannot be known, and over when it begins."""
@@ -957,7 +954,7 @@ class Subscription(Stream):
 
     def _count_drop(self, dropped: int, now_ns: int, gap: Gap | None, since_ns: int) -> Gap:
         """Requires `_guard` and `_consuming`. The gap for what was dropped: *gap* made longer, or another."""
-        self._dropped += dropped
+        self.tally.dropped += dropped
         if gap is None:
             gap = Gap("overflow", since_ns / 1e9, dropped=0)
             self._keep_gap(gap)
@@ -967,7 +964,7 @@ class Subscription(Stream):
 
     def _too_slow(self, dropped: int, now_ns: int) -> None:
         """Requires `_guard` and `_consuming`."""
-        self._dropped += dropped
+        self.tally.dropped += dropped
         oldest_ns = self._buffer[0][0] if self._buffer else now_ns
         age = max(0.0, (now_ns - oldest_ns) / 1e9)
         text = f"{self.name}: {dropped} messages did not fit into a buffer of {self._limit}; the oldest waited {age:.1f} s"
@@ -1001,7 +998,7 @@ class Subscription(Stream):
         now = self._clock.now()
         if now - self._warned_at >= WARN_EVERY_S:
             self._warned_at = now
-            log.warning("%s: buffer of %d full, %d messages dropped so far", self.name, self._limit, self._dropped)
+            log.warning("%s: buffer of %d full, %d messages dropped so far", self.name, self._limit, self.tally.dropped)
 
     # Inside: taking -------------------------------------------------------------------------------------------------------
 
@@ -1044,8 +1041,8 @@ class Subscription(Stream):
                     continue
                 if events:
                     self._complete(events)
-                    if not self._taken % LAG_EVERY and events[-1].time is not None:
-                        self._lags.append(events[-1].received - events[-1].time)
+                    if self._taken >= self._lag_due:
+                        self._sample(events[-1])
         if self._blocked and len(self._buffer) <= self._limit // 2:
             with self._guard:
                 self._ready.notify_all()
@@ -1054,6 +1051,16 @@ class Subscription(Stream):
             with self._guard:
                 self._quiet()
         return item
+
+    def _sample(self, event: Event) -> None:
+        """Requires `_consuming`. How old was *event* when it came? What is replayed was old before it was sent."""
+        if event.time is None or getattr(event, "snapshot", False):
+            return
+        self._lag_due = self._taken + (1 if self._taken < LAG_EVERY else LAG_EVERY)
+        lag = event.received - event.time
+        self._lags.append(lag)
+        if self._all_lags is not None:
+            self._all_lags.append(lag)
 
     def _quiet(self) -> bool:
         """Requires `_guard`. Whether nothing waits, nor all is over; keeps the signals true to that."""
@@ -1085,7 +1092,7 @@ class Subscription(Stream):
 
     def _count_unreadable(self, error: Exception) -> None:
         """Requires `_consuming`."""
-        self._malformed += 1
+        self.tally.malformed += 1
         if not self._unreadable_told:
             self._unreadable_told = True
             log.warning("%s: an update that cannot be read is skipped, as later ones will be: %s", self.name, type(error))
@@ -1242,6 +1249,13 @@ def _tell(told: queue.SimpleQueue[Any], name: str) -> None:
         except Exception:
             log.exception("%s: the callback raised", name)
         del item, callback, what  # before the next wait
+
+
+def percentiles(samples: Iterable[float]) -> dict[str, float | None]:
+    """Those that `stats` tells of, by name; None without samples."""
+    ordered = sorted(samples)
+    last = len(ordered) - 1
+    return {f"p{share}": ordered[last * share // 100] if ordered else None for share in (50, 99)}
 
 
 def _folded(markers: Sequence[Marker]) -> list[Marker]:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import math
 import pickle
 import queue
@@ -626,8 +627,10 @@ def test_stats(box, ws, subscribe, facts):
     subscription = subscribe()
     ws.request(*facts["query"])
     stats = ws.stats()
-    counters = "messages bytes requests reconnects dropped gaps unknown unrouted malformed late connections subscriptions"
-    assert {*counters.split(), "round_trip", "lag"} <= set(stats)
+    counters = "messages bytes requests reconnects dropped gaps repaired unknown unrouted unasked malformed late"
+    counters += " connections subscriptions waiting"
+    assert {*counters.split(), "state", "round_trip", "lag"} <= set(stats)
+    assert stats == json.loads(json.dumps(stats))
     assert [] == [name for name in counters.split() if type(stats[name]) is not int]
     assert (1, 1) == (stats["connections"], stats["subscriptions"])
     assert (subscription,) == ws.subscriptions

@@ -245,7 +245,7 @@ def test_no_message_raises(name, parser, monkeypatch, caplog):
     for message in spoiled(examples(name)):
         reader.read(message)
     counters = reader.session.counters
-    good, raw = (subscription.counters() for subscription in reader.subscriptions)
+    good, raw = (subscription.stats() for subscription in reader.subscriptions)
     assert (True, True, True) == (counters["malformed"] > 100, good["malformed"] > 100, raw["malformed"] > 100)
     assert not any(subscription.closed for subscription in reader.subscriptions)
 

@@ -611,7 +611,7 @@ def test_unreadable(caplog):
     put(subscription, 3)
     subscription.recovers(Answer(topic(LOG), False, ("nonsense",)), 4)
     put(subscription, 4)
-    assert ([3, 4], 1, 1) == (drained(subscription), subscription.counters()["malformed"], len(caplog.records))
+    assert ([3, 4], 1, 1) == (drained(subscription), subscription.stats()["malformed"], len(caplog.records))
     assert not subscription.gaps[0].repaired
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import queue
@@ -41,6 +42,7 @@ from exchange_ws.core.subscription import (
     WARN_EVERY_S,
     Listener,
     Subscription,
+    percentiles,
 )
 from exchange_ws.errors import (
     ConnectFailed,
@@ -551,7 +553,7 @@ def test_latest_unreadable():
     """Where the newest message cannot be read there is no newest event, and that is not counted twice."""
     subscription = made()
     subscription.put(SOURCE, [b'{"of":"tape A"}'], SECOND)
-    assert (None, 0) == (subscription.latest, subscription.counters()["malformed"])
+    assert (None, 0) == (subscription.latest, subscription.stats()["malformed"])
 
 
 def test_latest_raw():
@@ -577,7 +579,7 @@ def test_malformed(overflow, raw, caplog):
         for message in (b'{"of":"tape A"', push("tape A", 1), b"\xff", b'{"of":"tape A",', push("tape A", 2)):
             subscription.put(SOURCE, [message], SECOND)
             subscription.get_many(timeout=0.0) if message.endswith(b"}") else drained(subscription)
-    counters = subscription.counters()
+    counters = subscription.stats()
     assert (5, 3, 1) == (counters["delivered"], counters["malformed"], len(caplog.records))
 
 
@@ -669,16 +671,31 @@ def test_not_an_update():
     """What is no update gives no event; it is no error either."""
     subscription = made()
     subscription.put(SOURCE, [b'{"note":1}', push("tape A", 1)], SECOND)
-    assert ([1], 0) == (ids(drained(subscription)), subscription.counters()["malformed"])
+    assert ([1], 0) == (ids(drained(subscription)), subscription.stats()["malformed"])
 
 
 def test_lags():
-    """One message in so many is measured: its receipt minus the exchange's time."""
-    subscription = made()
-    for n in range(2 * LAG_EVERY):
-        subscription.put(SOURCE, [push("tape A", n, time=0.5 if n < LAG_EVERY else 0.75)], SECOND)
+    """Of the first messages each is measured, receipt minus the exchange's time, then one in so many, for the client too."""
+    everyones = deque()
+    subscription = made(lags=everyones)
+    assert {"p50": None, "p99": None} == subscription.stats()["lag"]
+    for n in range(LAG_EVERY):
+        subscription.put(SOURCE, [push("tape A", n, time=0.5)], SECOND)
+    for n in range(LAG_EVERY, 3 * LAG_EVERY):
+        subscription.put(SOURCE, [push("tape A", n, time=0.75)], SECOND)
     drained(subscription)
-    assert [0.5, 0.25] == subscription.lags()
+    assert [*[0.5] * LAG_EVERY, 0.25, 0.25] == list(everyones)
+    assert {"p50": 0.5, "p99": 0.5} == subscription.stats()["lag"]
+    assert [] == drained(made(lags=everyones, raw=True))
+
+
+@pytest.mark.parametrize(
+    ("samples", "p50", "p99"),
+    [([], None, None), ([3.0], 3.0, 3.0), ([2.0, 1.0], 1.0, 1.0), (list(range(101)), 50, 99), (range(1001), 500, 990)],
+)
+def test_percentiles(samples, p50, p99):
+    """The value below which so many of a hundred lie; of few samples, a smaller one rather than a greater."""
+    assert {"p50": p50, "p99": p99} == percentiles(samples)
 
 
 def test_to_dataframe():
@@ -960,13 +977,17 @@ def test_qsize_without_marks():
     assert [1, 0] == [*sizes, subscription.qsize()]
 
 
-def test_counters():
-    """What `Client.stats` says of a subscription."""
+def test_stats():
+    """What it has counted, and that its end changes nothing of it."""
     subscription = made(queue_size=2)
     put(subscription, 1, 2, 3)
     subscription.get_nowait()
-    expected = {"delivered": 1, "dropped": 1, "gaps": 1, "malformed": 0, "waiting": 1}
-    assert (expected, 1) == (subscription.counters(), subscription.dropped)
+    expected = {"delivered": 1, "waiting": 1, "dropped": 1, "gaps": 1, "repaired": 0, "malformed": 0}
+    stats = subscription.stats()
+    assert (expected, 1) == ({name: stats[name] for name in stats if name != "lag"}, subscription.dropped)
+    assert stats == json.loads(json.dumps(stats))
+    subscription.finish()
+    assert stats == subscription.stats()
 
 
 def test_repr():
@@ -1350,7 +1371,7 @@ def test_gaps_are_bounded():
         put(subscription, number, number + 1)
         subscription.get_nowait()
     kept = subscription.gaps
-    assert (GAPS_KEPT, GAPS_KEPT + 10) == (len(kept), subscription.counters()["gaps"])
+    assert (GAPS_KEPT, GAPS_KEPT + 10) == (len(kept), subscription.stats()["gaps"])
 
 
 @pytest.mark.parametrize("overflow", OVERFLOWS)

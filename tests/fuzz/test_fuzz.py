@@ -69,7 +69,7 @@ def test_engine_begins_with_subscriptions(name):
         assert ("open", True) == (bench.session.state, bool(bench.session.routes))
         for message in pushed(name):
             bench.hear(message)
-        taken += sum(subscription.counters()["delivered"] for subscription in bench.subscriptions)
+        taken += sum(subscription.stats()["delivered"] for subscription in bench.subscriptions)
         bench.end()
     assert taken > 10
 

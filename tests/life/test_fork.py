@@ -68,6 +68,7 @@ SUBSCRIPTION = {
     "fileno": lambda: for_select.fileno(),
     "sub_ids": lambda: full.sub_ids,
     "gaps": lambda: full.gaps,
+    "stats": lambda: full.stats(),
     "unsubscribe": lambda: quiet.unsubscribe() or FACTS,
     "close": lambda: quiet.close() or FACTS,
     "closed": lambda: FACTS if full.closed else None,
@@ -96,6 +97,8 @@ MERGED = {
 # What the engine calls: users have no use for it.
 ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join counters lags".split())
 ENGINE |= {"asks", "left", "recovers", "spoiled", "watch", "unwatch"}
+ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join".split())
+ENGINE |= {"tally", "asks", "left", "recovers", "spoiled"}
 CHANNELS = ("subscribe_", "request_", "order_", "collateral_")  # they call what two of them below do
 MORE = {
     "loop": lambda: next(loop),
