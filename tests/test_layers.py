@@ -59,6 +59,8 @@ FORBIDDEN = [
     (r"testing\.py", r"exchange_ws\.(core|wire|exchanges\.\w+|orderbook|events)\b", "every run of pytest imports it"),
     (r"(?!wire/recording\.py).*", r"zstandard\b", "an optional dependency has one door"),
     (r"(?!cli/completion\.py).*", r"shtab\b", "an optional dependency has one door"),
+    (r"(?!metrics\.py).*", r"prometheus_client\b", "an optional dependency has one door"),
+    (r"metrics\.py", r"exchange_ws\.(core|wire|exchanges|sandbox|cli)\b", "what clients tell everybody is enough"),
     (r"(cli/.*|__main__\.py)", r"exchange_ws\.(core|wire|exchanges)\b", "the command line uses what users can use"),
 ]
 
@@ -197,7 +199,7 @@ def test_annotations_are_postponed(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["exchange_ws", "exchange_ws.errors", "exchange_ws.events", "exchange_ws.sandbox", "exchange_ws.testing"]
+    "module", [f"exchange_ws{part}" for part in ("", ".errors", ".events", ".metrics", ".sandbox", ".testing")]
 )
 def test_public_names_are_documented(module):
     """Each name in `__all__` has its own entry in the documentation."""
