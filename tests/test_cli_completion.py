@@ -20,10 +20,11 @@ LIMIT_S = 60.0
 
 #: A line as far as it is typed, and words that must be among what the shell offers then.
 TYPED = [
-    ("exchange-ws ", ["completion", "record", "replay", "request", "sandbox", "stream"]),
+    ("exchange-ws ", ["bench", "completion", "record", "replay", "request", "sandbox", "stream"]),
     ("exchange-ws str", ["stream"]),
     ("exchange-ws stream ", ["bitzoom", "bybit-spot-v3", "whitebit"]),
     ("exchange-ws stream whitebit trades --", ["--count", "--json", "--sandbox", "--seconds", "--url"]),
+    ("exchange-ws bench tr", ["trades"]),
     ("exchange-ws sandbox ", ["all", "whitebit"]),
     ("exchange-ws completion ", ["bash", "fish", "zsh"]),
 ]
