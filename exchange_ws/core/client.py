@@ -986,6 +986,7 @@ class Client:
         if self._listener is not None:
             with self._lock:
                 self._told(self._state())
+            self._listener.warn()
 
     def _told(self, state: str) -> None:
         """Requires `_lock`. The listener hears of *state*, if it is news."""

@@ -719,6 +719,7 @@ class Connection:
             sink.end(error)
         if decisions.states:
             self._on_state()
+        decisions.log()  # last: what a handler does, or Ctrl-C in it, must not keep the others waiting
 
 
 def _asked_wait(error: ExchangeError) -> float:

@@ -239,6 +239,10 @@ class Merged(Stream):
                 turns.errors.appendleft(error.with_traceback(None))
                 turns.show()
 
+    def _log(self) -> None:
+        for subscription in self.subscriptions:
+            subscription._log()
+
     def _forked(self) -> None:
         self._guard = self._turns.guard = Forked(self.name)  # type: ignore[assignment]
         if self._turns.waker is not None:

@@ -198,6 +198,12 @@ class Decisions:
     settled: list[Pending] = attrs.Factory(list)
     ended: list[tuple[Sink, ExchangeError]] = attrs.Factory(list)
     states: list[str] = attrs.Factory(list)
+    lines: list[tuple[int, str, tuple[Any, ...]]] = attrs.Factory(list)  #: of the log: level, text, what to put into it
+
+    def log(self) -> None:
+        """Write the lines. Under no lock: a handler is a user's function, which may ask the client, or wait for who does."""
+        for level, text, args in self.lines:
+            log.log(level, text, *args)
 
     @property
     def about_sinks(self) -> bool:
@@ -303,6 +309,7 @@ class Session:
 
     def dialling(self) -> None:
         """The driver is about to dial."""
+        self._log(logging.DEBUG, "%s: dialling", self.name)
         self.step = "dialling"
 
     def dialled(self, now: float, login: Command | None) -> None:
@@ -502,7 +509,7 @@ class Session:
         elif isinstance(said, Notice):
             self.counters["unknown"] += 1
             if said.text:
-                log.info("%s: the exchange says: %s", self.name, said.text)
+                self._log(logging.INFO, "%s: the exchange says: %s", self.name, said.text)
         return ()
 
     def heard(self, now: float, chunk_bytes: int, messages: int) -> None:
@@ -602,16 +609,22 @@ class Session:
         """What the driver has to do, handed out once."""
         decisions = self._decisions
         settled = decisions.settled or decisions.marks or decisions.released or decisions.ended or decisions.states
-        if not (settled or decisions.recoveries or decisions.spoiled or decisions.silent or decisions.resumed):
+        news = decisions.recoveries or decisions.spoiled or decisions.silent or decisions.resumed or decisions.lines
+        if not (settled or news):
             return None
         self._decisions = Decisions()
         return decisions
 
     # Inside: lifecycle ---------------------------------------------------------------------------------------------------
 
+    def _log(self, level: int, text: str, *args: Any) -> None:
+        if log.isEnabledFor(level):
+            self._decisions.lines.append((level, text, args))
+
     def _step(self, event: str) -> None:
         now_in = TRANSITIONS[self.state, event]
         if now_in != self.state:
+            self._log(logging.DEBUG, "%s: was %s, is %s", self.name, self.state, now_in)
             self.state = now_in
             self._decisions.states.append(now_in)
 
@@ -725,6 +738,7 @@ class Session:
             self._awaited[key] = deque([pending])
             return OPCODE_PING, key.encode()
         outgoing = self.dialect.encode(pending.command, pending.serial)
+        self._log(logging.DEBUG, "%s: says %s", self.name, pending.command.method)
         self._budget.take(now)
         self.counters["requests"] += 1
         if self.witness is not None:
@@ -832,7 +846,13 @@ class Session:
             self._decisions.recoveries.append(done)
             answer = done[1]
             if answer.results is None and not answer.first:
-                log.warning("%s: %s: what was missed cannot be asked for: %s", self.name, answer.topic.name, pending.error)
+                self._log(
+                    logging.WARNING,
+                    "%s: %s: what was missed cannot be asked for: %s",
+                    self.name,
+                    answer.topic.name,
+                    pending.error,
+                )
 
     def _let_go(self, channels: set[str], wanted: frozenset[Topic]) -> None:
         """
@@ -869,7 +889,7 @@ class Session:
 
     def _count_malformed(self, now: float) -> None:
         self.counters["malformed"] += 1
-        log.warning("%s: a message that is not JSON, or not as documented, was ignored", self.name)
+        self._log(logging.WARNING, "%s: a message that is not JSON, or not as documented, was ignored", self.name)
         if self._malformed.room(now) <= 0:
             self.doom = WireError(f"{self.name}: more than {MALFORMED.count} unreadable messages in {MALFORMED.window_s:.0f} s")
         else:
@@ -965,11 +985,13 @@ class Session:
             if not waiting:
                 self._awaited.pop(key, None)
         if reply.remark is not None:
-            log.warning("%s: %s: %s", self.name, reply.key, reply.remark)
+            self._log(logging.WARNING, "%s: %s: %s", self.name, reply.key, reply.remark)
         if not waiting or not self._answers(reply, waiting[0]):
             self.counters["unasked"] += 1
             if not reply.ok and reply.error is not None:
-                log.warning("%s: an error that answers no request: %s: %s", self.name, reply.key, reply.error.message)
+                self._log(
+                    logging.WARNING, "%s: an error that answers no request: %s: %s", self.name, reply.key, reply.error.message
+                )
             return
         pending = waiting.popleft()
         if not waiting:
@@ -980,11 +1002,15 @@ class Session:
         command = pending.command
         assert command is not None
         assert pending.sent_at is not None
-        self.round_trips.append(now - pending.sent_at)
+        took = now - pending.sent_at
+        self.round_trips.append(took)
         if reply.ok:
+            self._log(logging.DEBUG, "%s: %s was answered after %.3f s", self.name, command.method, took)
             self._settle(pending, reply=reply)
         else:
             refusal = reply.error or Refusal(None, "refused without a reason")
+            # Not its words: they may repeat what was said, a key perhaps.
+            self._log(logging.DEBUG, "%s: %s was refused, code %s", self.name, command.method, refusal.code)
             self._settle(pending, error=refused(refusal, command), reply=reply)
             if refusal.kind == TOO_MANY:
                 self._pause_until = now + (refusal.retry_after_s or THROTTLE_S)
@@ -1096,7 +1122,7 @@ class Session:
                         if join.trial and join.needs & command.states:
                             self._reject(join, error)
                 if any(join.needs & command.states for join in self._joins):
-                    log.warning("%s: %s; trying again", self.name, error)
+                    self._log(logging.WARNING, "%s: %s; trying again", self.name, error)
             self._release_early()
         self._settle_leaves()
         self._look_whether_open(now)
@@ -1164,7 +1190,7 @@ class Session:
         named = {topic for alias in reply.aliases for topic in self._aliases.get(alias, ())} - meant
         if named:
             names = ", ".join(sorted(topic.name for topic in named))
-            log.warning("%s: an unsubscribe has ended %s too; subscribing again", self.name, names)
+            self._log(logging.WARNING, "%s: an unsubscribe has ended %s too; subscribing again", self.name, names)
             self._off_wire(frozenset(named))
             self._dirty.update(topic.channel for topic in named)
         else:
@@ -1394,7 +1420,9 @@ class Session:
             sinks = [join.sink for join in self._joins if topic in join.topics - join.needs]
             if not sinks or topic not in self._stated:
                 continue
-            log.warning("%s: nothing of %s came for %.0f s; subscribing again", self.name, topic.name, now - since)
+            self._log(
+                logging.WARNING, "%s: nothing of %s came for %.0f s; subscribing again", self.name, topic.name, now - since
+            )
             self._decisions.silent.extend((sink, topic, since) for sink in sinks)
             self._doubted.add(topic)
             self._dirty.add(topic.channel)

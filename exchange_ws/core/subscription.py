@@ -159,6 +159,7 @@ class Stream:
             try:
                 item = take()
             except LookupError:
+                self._log()  # not in `take`, which is too hot: who puts, or finds nothing more, tells of what was skipped
                 if ended:
                     self._raise_error()
                     return
@@ -194,6 +195,7 @@ class Stream:
             try:
                 return self._take()
             except LookupError:
+                self._log()
                 if ended:
                     self._raise_error()
                     raise SubscriptionClosed(f"{self.name}: the subscription has ended") from None
@@ -360,6 +362,10 @@ class Stream:
         """Messages that were taken."""
         raise NotImplementedError
 
+    def _log(self) -> None:
+        """Write what it has for the log; under no lock."""
+        raise NotImplementedError
+
     def _forked(self) -> None:
         """This is a child of the process that made it: every method that needs a lock has to raise."""
         raise NotImplementedError
@@ -427,6 +433,7 @@ class Subscription(Stream):
         self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
         self._spoiled_gap: Gap | None = None  # the last one of messages that no connection could read
         self._warned_at = float("-inf")
+        self._warnings: deque[tuple[Any, ...]] = deque()  # lines for the log, added to under either lock: few, see `_log`
         self._topics = tuple(topics)
         self._signal: Waker | None = None  # of `fileno`
         self._signals: tuple[weakref.ref[Signal], ...] = ()  # that one's, and those of merged streams; replaced, not changed
@@ -591,6 +598,8 @@ class Subscription(Stream):
             ended = self._ended
         if ended:
             self._forget(self)
+        if self._warnings:
+            self._log()
         return waited
 
     def stated(self, source: object, topics: tuple[Topic, ...], received_ns: int) -> None:
@@ -998,7 +1007,16 @@ class Subscription(Stream):
         now = self._clock.now()
         if now - self._warned_at >= WARN_EVERY_S:
             self._warned_at = now
-            log.warning("%s: buffer of %d full, %d messages dropped so far", self.name, self._limit, self.tally.dropped)
+            self._warnings.append(("%s: buffer of %d full, %d messages dropped so far", self._limit, self.tally.dropped))
+
+    def _log(self) -> None:
+        """Log the warnings that have come up. Under no lock: a handler is a user's function, and may ask this subscription."""
+        while self._warnings:
+            try:
+                text, *details = self._warnings.popleft()
+            except IndexError:  # another thread has told it
+                return
+            log.warning(text, self.name, *details)
 
     # Inside: taking -------------------------------------------------------------------------------------------------------
 
@@ -1095,7 +1113,7 @@ class Subscription(Stream):
         self.tally.malformed += 1
         if not self._unreadable_told:
             self._unreadable_told = True
-            log.warning("%s: an update that cannot be read is skipped, as later ones will be: %s", self.name, type(error))
+            self._warnings.append(("%s: an update that cannot be read is skipped, as later ones will be: %s", type(error)))
 
     def _unwrap(self, slot: Slot) -> None:
         """Requires `_consuming`. Put what LATEST kept where it stood, and leave the slot to no reader."""
@@ -1213,19 +1231,29 @@ class Listener:
         self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()  # the function and what to tell it; None at the end
         self._thread = threading.Thread(target=_tell, args=(self._told, name), name=name, daemon=True)
         self._begun = threading.Lock()  # taken once, for the thread's start; never given back
+        self._left_out: deque[Any] = deque()  # since `warn` was called last
 
     def tell(self, what: Any) -> None:
-        """Have the function called with *what*. Any thread, one at a time; never waits."""
+        """Have the function called with *what*. Any thread, one at a time, with any lock; never waits. `warn` may be due."""
         if self._told.qsize() >= STATES_TOLD:
             try:
                 self._told.get_nowait()
             except queue.Empty:
                 pass  # the function has returned just now
             else:
-                log.warning("%s: the callback does not return; the oldest news for it is left out", self._thread.name)
+                self._left_out.append(what)
         self._told.put((self._callback, what))
         if self._begun.acquire(blocking=False):
             self._thread.start()
+
+    def warn(self) -> None:
+        """Log what was left out. Under no lock, as `Subscription._log`."""
+        while self._left_out:
+            try:
+                self._left_out.popleft()
+            except IndexError:  # another thread has told it
+                return
+            log.warning("%s: the callback does not return; the oldest news for it is left out", self._thread.name)
 
     def end(self) -> None:
         """Let the thread end after what it was told. Any thread, with any lock: such a queue may be put into from `__del__`."""

@@ -28,6 +28,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import logging
 import math
 import pickle
 import queue
@@ -637,7 +638,8 @@ def test_stats(box, ws, subscribe, facts):
 
 
 def test_no_secret_is_shown(box, make, subscribe, caplog):
-    """No secret of the sandbox is in a repr or a log line."""
+    """No secret of the sandbox is in a repr or a log line, of whatever level."""
+    caplog.set_level(logging.DEBUG, "exchange_ws.core")
     ws = make()
     subscription = subscribe()
     box.drop()

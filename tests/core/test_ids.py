@@ -17,7 +17,7 @@ from core_languages import DELTA, IDS, LOGIN_COMMAND, topic, topics, update, wir
 
 from exchange_ws.clock import SystemClock
 from exchange_ws.core.messages import CALL, SUBSCRIBE, UNSUBSCRIBE, Command, Limits
-from exchange_ws.core.session import EARLY, EARLY_BYTES, GONE, GONE_S, NOBODYS, Backoff, Session
+from exchange_ws.core.session import EARLY, EARLY_BYTES, GONE, GONE_S, NOBODYS, Backoff, Decisions, Session
 from exchange_ws.core.subscription import DROP_NEWEST, DROP_OLDEST, LATEST, Subscription
 from exchange_ws.errors import AuthenticationError, ConnectionLost, RequestTimeout, SubscriptionRejected, UpdateTimeout
 from exchange_ws.events import Trade
@@ -66,8 +66,9 @@ class Talk:
         message = body if isinstance(body, bytes) else wire(body)
         before = len(self.taken)
         sinks = self.session.receive(message, now)
-        decisions = self.session.take_decisions()
-        for early, kept in decisions.released if decisions else ():
+        decisions = self.session.take_decisions() or Decisions()
+        decisions.log()
+        for early, kept in decisions.released:
             self.taken.append((early, json.loads(kept)["of"]))
         if sinks:
             self.taken.append((sinks, json.loads(message)["of"]))

@@ -1586,6 +1586,7 @@ def test_unknown_messages(caplog):
     with caplog.at_level("INFO"):
         talk.hears({"note": "maintenance at noon"})
         talk.hears({"something": "new"})
+        talk.decided().log()
     assert (2, ["made-up: the exchange says: maintenance at noon"]) == (talk.session.counters["unknown"], caplog.messages)
 
 

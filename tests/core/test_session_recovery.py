@@ -13,7 +13,7 @@ from core_languages import LOGIN_COMMAND, SWAP, topic, topics, update, wire
 
 from exchange_ws.core.messages import Command, Limits, Pace
 from exchange_ws.core.recovery import Answer, Asked
-from exchange_ws.core.session import OPEN, Backoff, Session
+from exchange_ws.core.session import OPEN, Backoff, Decisions, Session
 from exchange_ws.errors import ConnectionLost
 
 NO = {"message": "no", "code": 7}
@@ -76,9 +76,10 @@ class Talk:
 
     def recoveries(self) -> list[tuple[str, ...]]:
         """What the sinks are told about what was missed, in short."""
-        decided = self.session.take_decisions()
+        decided = self.session.take_decisions() or Decisions()
+        decided.log()
         found: list[tuple[str, ...]] = []
-        for sinks, what in [] if decided is None else decided.recoveries:
+        for sinks, what in decided.recoveries:
             names = " ".join(sink.name for sink in sinks)
             if isinstance(what, Asked):
                 found.append(("asked", what.topic.name, names))

@@ -877,6 +877,8 @@ def test_listener_that_is_held_up(caplog):
     assert entered.wait(LIMIT_S)
     for number in range(STATES_TOLD + 2):
         listener.tell(number)
+    assert [] == caplog.messages
+    listener.warn()
     go.set()
     listener.close(LIMIT_S)
     assert [-1, *range(2, STATES_TOLD + 2)] == told

@@ -12,7 +12,7 @@ import json
 import pytest
 
 from exchange_ws.core.messages import LOGIN, Command, Limits
-from exchange_ws.core.session import EARLY, EARLY_BYTES, GONE_S, RECONNECTING, Backoff, Session
+from exchange_ws.core.session import EARLY, EARLY_BYTES, GONE_S, RECONNECTING, Backoff, Decisions, Session
 from exchange_ws.errors import (
     AuthenticationError,
     ConnectionLost,
@@ -79,8 +79,9 @@ class Talk:
             sinks = self.session.routes.get(PUBLIC.route(message))
             if sinks is None:
                 sinks = self.session.receive(message, now)
-                decisions = self.session.take_decisions()
-                for early, kept in decisions.released if decisions else ():
+                decisions = self.session.take_decisions() or Decisions()
+                decisions.log()
+                for early, kept in decisions.released:
                     self.deliver(early, kept)
             self.deliver(sinks, message)
         return self.delivered[before:]
