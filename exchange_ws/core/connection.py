@@ -485,7 +485,10 @@ class Connection:
 
     def _warn(self, error: ExchangeError, due: float | None) -> None:
         """Of a loss, and when the next dial is."""
-        log.warning("%s%s", error, "" if due is None else f"; next try in {max(0.0, due - self._clock.now()):.1f} s")
+        if due is None:
+            log.warning("%s; it is not made again", error)
+        else:
+            log.warning("%s; next try in %.1f s", error, max(0.0, due - self._clock.now()))
 
     def _hang_up(self) -> None:
         """Give the socket back, with what farewell goes without waiting."""
