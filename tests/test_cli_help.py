@@ -124,3 +124,33 @@ def serves(words: list[str]) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+# The page -------------------------------------------------------------------------------------------------------------------
+
+
+def sections() -> dict[str, str]:
+    """The parts of the page about the command line, by their titles."""
+    parts = re.split(r"^([\w-]+)\n-{3,}\n", (ROOT / "docs" / "cli.rst").read_text("utf-8"), flags=re.MULTILINE)
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2]))}
+
+
+def test_page_has_every_command():
+    """Each command has its section, in the order of the help."""
+    assert list(COMMANDS) == list(sections())
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name])
+def test_page_says_what_the_help_says(name):
+    """A section has the examples of the help, as they are, and speaks of each option."""
+    text = sections()[name]
+    assert examples_of(COMMANDS[name]) == re.findall(r"^    exchange-ws (.+)$", text, re.MULTILINE)
+    told = text + sections()[""]
+    options = options_of(COMMANDS[name]) - {"-h"}
+    assert [] == [option for option in sorted(options) if f"``{option}``" not in told and option != "--help"]
+
+
+def test_page_has_every_exit_code():
+    """The codes that the page has are those that there are."""
+    codes = re.findall(r"^   \* - (\d+)$", sections()[""], re.MULTILINE)
+    assert [cli.DONE, cli.REFUSED, cli.WRONG_USAGE, cli.INTERRUPTED] == list(map(int, codes))
