@@ -740,6 +740,18 @@ class Subscription(Stream):
         if caller is not None:
             join(caller, timeout, closing)
 
+    # For merged streams ---------------------------------------------------------------------------------------------------
+
+    def watch(self, signal: Signal) -> None:
+        """Tell *signal* from now on whether something is readable, as long as somebody keeps it; it is a lock below ours."""
+        with self._guard:
+            self._add_signal(signal)
+
+    def unwatch(self, signal: Signal) -> None:
+        """Tell *signal* no more."""
+        with self._guard:
+            self._signals = tuple(known for known in self._signals if known() not in (None, signal))
+
     # Inside: putting ------------------------------------------------------------------------------------------------------
 
     def _announce(self) -> None:
