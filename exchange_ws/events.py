@@ -59,6 +59,12 @@ class Gap:
     dropped: int | None = None
     repaired: bool = False
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from exchange_ws import display
+
+        return display.gap_html(self)
+
 
 @attrs.define
 class Event:
@@ -71,6 +77,13 @@ class Event:
     received: float  #: Unix seconds by our clock, when the bytes were read
     raw: Any = attrs.field(repr=False)  #: the vendor's parsed JSON of this event, nothing left out
     gap: Gap | None  #: what is missing before this event
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: all but `raw`, and that where there is nothing else."""
+        from exchange_ws import display
+
+        common = attrs.fields_dict(Event)
+        return display.event_html(self, [field.name for field in attrs.fields(type(self)) if field.name not in common])
 
 
 @attrs.define

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from exchange_ws import cli, events
 from exchange_ws.cli import common, request, stream
+from exchange_ws.display import gap_text
 from exchange_ws.errors import UsageError
 from exchange_ws.events import BookUpdate, Gap, Other, Trade
 from exchange_ws.sandbox import Sandbox
@@ -209,7 +210,7 @@ def test_to_json(item, line):
 )
 def test_gap_text(gap, text):
     """Why, how much, how long."""
-    assert text == common.gap_text(gap)
+    assert text == gap_text(gap)
 
 
 @pytest.mark.parametrize("kind", stream.COLUMNS)

@@ -18,11 +18,9 @@ from typing import Any
 import attrs
 
 import exchange_ws
+from exchange_ws.display import digits
 from exchange_ws.errors import UsageError
 from exchange_ws.events import Event, Gap, Other
-
-#: Digits before or after the point beyond which a number is written with an exponent.
-DIGITS = 50
 
 
 class Help(argparse.HelpFormatter):
@@ -131,25 +129,6 @@ def plain(value: Any) -> Any:
     if attrs.has(type(value)):
         return attrs.asdict(value)
     return str(value)
-
-
-def gap_text(gap: Gap) -> str:
-    """A gap in one line of plain words."""
-    parts = [f"gap ({gap.reason})"]
-    if gap.repaired:
-        parts.append("repaired, nothing is missing")
-    elif gap.dropped is not None:
-        parts.append(f"{gap.dropped} messages missing")
-    else:
-        parts.append("an unknown number of messages missing")
-    if gap.until is not None:
-        parts.append(f"within {gap.until - gap.since:.3f} s")
-    return ", ".join(parts)
-
-
-def digits(value: Any) -> str:
-    # str() writes 1E-8. But 1e999999999, which is a number too, would be a gigabyte of zeros.
-    return format(value, "f") if isinstance(value, Decimal) and abs(value.adjusted()) < DIGITS else str(value)
 
 
 def tell(text: str) -> None:

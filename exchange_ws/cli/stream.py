@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import json
 import math
 import sys
 import time
@@ -13,22 +12,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from exchange_ws import display
 from exchange_ws.cli.common import (
     add_endpoint,
     add_exchange,
     client_of,
-    digits,
     examples,
-    gap_text,
-    plain,
     positive_int,
     seconds,
     tell,
     to_json,
     topics_and_options,
 )
+from exchange_ws.display import COLUMNS, WORDS, gap_text
 from exchange_ws.errors import SubscriptionClosed, UpdateTimeout
-from exchange_ws.events import BookUpdate, Gap
+from exchange_ws.events import Gap
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,27 +37,12 @@ REDRAW_S = 0.1
 #: Seconds over which the table's rate is measured.
 RATE_WINDOW_S = 3.0
 
-#: Columns of the table beside time and symbol, for each kind of event: its fields, or what `cell` makes of them.
-COLUMNS = {
-    "Trade": ("side", "price", "size", "id"),
-    "LastPrice": ("price",),
-    "Ticker": ("last", "open", "high", "low", "volume"),
-    "BookTicker": ("bid_size", "bid", "ask", "ask_size"),
-    "Candle": ("open", "high", "low", "close", "volume"),
-    "BookUpdate": ("kind", "bids/asks", "best changed bid", "best changed ask"),
-    "Balance": ("asset", "available", "locked"),
-    "Order": ("side", "type", "price", "size", "filled", "status"),
-    "Fill": ("side", "price", "size", "fee", "role"),
-    "Position": ("size", "entry_price", "unrealized_pnl", "leverage"),
-}
 #: Columns that go first where the terminal is narrow, in this order.
 LESSER = ("id", "bids/asks", "ask_size", "bid_size")
 #: Characters between two columns.
 BETWEEN = 2
 #: Characters of JSON that are worth a column; of that, and of nothing else, the rest may be cut off.
 DATA_WIDTH = 20
-#: Columns whose text is a word rather than a number.
-WORDS = frozenset({"time", "symbol", "side", "kind", "type", "status", "role", "asset", "data"})
 SIDE_STYLES = {"buy": "green", "sell": "red"}
 STATE_STYLES = {"open": "green", "connecting": "yellow", "reconnecting": "yellow", "closed": "red"}
 
@@ -324,23 +307,10 @@ def fitting(widths: dict[str, int], width: int) -> list[str]:
 
 
 def cell(item: Any, column: str) -> str:
-    """The text of one field; of a book update, how many levels it changes on each side, and the best of these."""
-    if column == "data":
-        return json.dumps(getattr(item, "raw", item), default=plain)
+    """The text of one field, as `display.cell` makes it, but with the local time of day."""
     if column == "time":
         return _clock_time(getattr(item, "time", None) or getattr(item, "received", None))
-    if isinstance(item, BookUpdate):
-        if column == "bids/asks":
-            return f"{len(item.bids)}/{len(item.asks)}"
-        if column.startswith("best changed"):
-            levels = item.bids if column.endswith("bid") else item.asks
-            return _level(*levels[0]) if levels else ""
-    value = getattr(item, column, None)
-    return "" if value is None else digits(value)
-
-
-def _level(price: Any, size: Any) -> str:
-    return f"{digits(price)} x {digits(size)}" if size else f"{digits(price)} gone"
+    return display.cell(item, column)
 
 
 def _clock_time(seconds: float | None) -> str:

@@ -775,6 +775,24 @@ class Client:
         with self._lock:
             return self._shown()
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: no address and no key. Waits for nothing, and goes on after the end and in a forked child."""
+        from exchange_ws import display
+
+        title = type(self).__name__
+        if self._foreign:
+            return display.card(title, ["of another process"], state=CLOSED)
+        with self._lock:
+            state, subscriptions = self._state(), list(self._subscriptions)
+        told = self.stats()
+        facts = [f"{name}: {told[name]}" for name in ("messages", "requests", "reconnects", "dropped", "gaps")]
+        if told["round_trip"]["p50"] is not None:
+            facts.append(f"round trip: {told['round_trip']['p50'] * 1e3:.1f} ms")
+        columns = ("subscription", "waiting", "dropped", "gaps")
+        counted = [(subscription.name, subscription.counters()) for subscription in subscriptions]
+        rows = [[name, *(counters[column] for column in columns[1:])] for name, counters in counted]
+        return display.card(title, facts, *([display.table(columns, rows, columns[:1])] if rows else []), state=state)
+
     def _shown(self) -> str:
         """Requires `_lock`, or that nobody else has the client."""
         return f"<{type(self).__name__} {self._state()}, {len(self._subscriptions)} subscriptions>"

@@ -61,6 +61,7 @@ OVERFLOWS = (DROP_OLDEST, DROP_NEWEST, LATEST, RAISE, BLOCK)
 
 GAPS_KEPT = 10_000  # of one subscription, the newest: a consumer that has stopped must not cost memory for ever
 WARN_EVERY_S = 60.0  # one line of log for an overflow that goes on, not one a message
+GAPS_SHOWN = 3  # in a notebook, the newest
 LAG_EVERY = 64  # messages for each sample of the lag, after as many of which each is one: a short script wants to see it too
 LAGS = 256  # samples that a subscription keeps, the latest: enough for a p99
 LOOK_EVERY = 256  # events that `get_many` takes between two looks at whether it has had what was there
@@ -574,6 +575,19 @@ class Subscription(Stream):
     def __repr__(self) -> str:
         state = "closed, " if self.closed else ""
         return f"<Subscription {self.name}: {state}{self.qsize()} waiting, {self.dropped} dropped>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows. Waits for nothing, takes no event, and goes on after the end and in a forked child."""
+        from exchange_ws import display
+
+        facts = [f"waiting: {self.qsize()}", f"dropped: {self.dropped}"]
+        state = "closed" if self.closed else "open"
+        if self._foreign:  # the locks are the parent's
+            return display.card(self.name, [*facts, "of another process"], state=state)
+        gaps, latest = self.gaps, self.latest
+        parts = [] if latest is None else [display.newest(latest)]
+        parts += [display.note(display.gap_text(gap)) for gap in gaps[-GAPS_SHOWN:]]
+        return display.card(self.name, [*facts, f"gaps: {len(gaps)}"], *parts, state=state)
 
     # For readers ----------------------------------------------------------------------------------------------------------
 
