@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # of these only the types are told here: see __getattr__
     from exchange_ws.core.session import Backoff
     from exchange_ws.core.subscription import Subscription
     from exchange_ws.events import Numbers
+    from exchange_ws.dataframes import to_dataframe
     from exchange_ws.exchanges.bitzoom.client import Bitzoom
     from exchange_ws.exchanges.bybit.client import BybitSpotV3
     from exchange_ws.exchanges.whitebit.client import WhiteBIT
@@ -78,6 +79,7 @@ __all__ = [
     "connect",
     "merge",
     "replay",
+    "to_dataframe",
 ]
 
 #: Where the names of the engine are. It is imported when one of them is first asked for: pytest imports the package in each of
@@ -90,6 +92,7 @@ _ENGINE = {
     "Replay": "exchange_ws.core.replay",
     "Subscription": "exchange_ws.core.subscription",
     "merge": "exchange_ws.core.merging",
+    "to_dataframe": "exchange_ws.dataframes",
 }
 
 

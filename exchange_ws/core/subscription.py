@@ -257,27 +257,25 @@ class Stream:
                 break
         return events
 
-    def to_dataframe(self, n: int | None = None, seconds: float | None = None) -> pandas.DataFrame:
+    def to_dataframe(self, n: int | None = None, seconds: float | None = None, numbers: Any = None) -> pandas.DataFrame:
         """
         `collect` as a pandas DataFrame, one row an event; needs pandas.
 
-        Its fields are columns, without `raw`, and with the reason of a gap as `gap`.
+        Parameters
+        ----------
+        numbers
+            None keeps prices and sizes as the events have them; ``float`` makes them ``float64``.
+
+        Columns and their types are those of `exchange_ws.to_dataframe`. Where nothing comes, the table is empty, with the
+        columns of what came last before.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise UsageError("to_dataframe needs pandas: pip install 'exchange_ws[pandas]'") from None
+        from exchange_ws import dataframes
+
+        dataframes.check(numbers)
         if self._raw:
             raise UsageError("to_dataframe makes rows of events; this subscription was made with raw=True")
-        rows = [
-            {
-                **attrs.asdict(event, recurse=False, filter=lambda field, _: field.name not in ("raw", "gap")),
-                "gap": None if event.gap is None else event.gap.reason,
-            }
-            for event in self.collect(n, seconds)
-            if not isinstance(event, Gap)
-        ]
-        return pandas.DataFrame(rows)
+        events = self.collect(n, seconds)
+        return dataframes.to_dataframe(events, numbers=numbers, like=self.latest if not events else None)
 
     def call(self, callback: Callable[[Any], object]) -> None:
         """

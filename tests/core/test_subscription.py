@@ -711,6 +711,27 @@ def test_to_dataframe():
     assert ["joined late", None] == [gap if isinstance(gap, str) else None for gap in frame["gap"]]
 
 
+def test_to_dataframe_without_events():
+    """Where nothing comes, the table is empty and has the columns of what came last, or those that every event has."""
+    pytest.importorskip("pandas")
+    subscription = made()
+    before = subscription.to_dataframe(seconds=0.0)
+    put(subscription, 1)
+    full, after = subscription.to_dataframe(n=1), subscription.to_dataframe(seconds=0.0)
+    assert ["exchange", "channel", "symbol", "time", "received", "gap"] == list(before.columns)
+    assert (0, list(full.columns), list(full.dtypes)[:5]) == (len(after), list(after.columns), list(after.dtypes)[:5])
+
+
+def test_to_dataframe_of_floats():
+    """Prices and sizes become floats where that is asked for; another type is refused, and no event is lost."""
+    pytest.importorskip("pandas")
+    subscription = made()
+    put(subscription, 1)
+    with pytest.raises(UsageError, match=r"numbers=.*takes float, or None"):
+        subscription.to_dataframe(n=1, numbers=int)
+    assert ["float64"] * 2 == [str(kind) for kind in subscription.to_dataframe(n=1, numbers=float).dtypes[["price", "size"]]]
+
+
 def test_to_dataframe_of_raw():
     """Of the vendor's JSON there is no table."""
     pytest.importorskip("pandas")
