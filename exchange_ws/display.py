@@ -217,9 +217,16 @@ def newest(item: Any) -> str:
 
 
 def rows_of(items: Sequence[Any]) -> tuple[Sequence[str], list[list[str]]]:
-    """Columns for *items*, events or the vendor's JSON, by the kind of the first one, and their rows."""
-    kind = type(items[0]).__name__ if items else ""
-    columns = ("time", "symbol", *COLUMNS.get(kind, ("data",)))
+    """Columns for *items*, events of any kinds or the vendor's JSON, and their rows."""
+    kinds = {type(item).__name__: hasattr(item, "exchange") for item in items}
+    # Of several exchanges it has to be said which one it is.
+    names = ["exchange"] if len({getattr(item, "exchange", None) for item in items}) > 1 else []
+    names += ["time", "symbol"] if any(kinds.values()) else []
+    for kind in kinds:
+        names += COLUMNS.get(kind, ("data",))
+    columns = list(dict.fromkeys(names))
+    if "data" in columns and any(kind in COLUMNS for kind in kinds):
+        columns.remove("data")
     return columns, [[cell(item, column) for column in columns] for item in items]
 
 

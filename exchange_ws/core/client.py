@@ -312,6 +312,10 @@ class Client:
         self._numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # of subscriptions, in a recording
         self._recorder = None if self._options.record is None else self._new_recorder(self._options.record)
         self._closed = False  # last: until here there is nothing to close
+        if "IPython" in sys.modules:
+            from exchange_ws import notebook
+
+            notebook.client_made()
 
     def _new_recorder(self, recording: Recording) -> Recorder:
         about = {"exchange": self.name, "timeout": self._options.timeout, "id": os.urandom(8).hex()}
