@@ -17,7 +17,7 @@ project = "exchange_ws"
 author = "the exchange_ws authors"
 copyright = "2026, the exchange_ws authors"
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
 html_theme = "furo"
 html_title = "exchange_ws"
 html_static_path = ["_static"]
@@ -25,6 +25,11 @@ html_css_files = ["tables.css"]
 exclude_patterns = ["_build", "changes/*"]
 # Docstrings are read in editors and terminals first, so names stand in plain backquotes: here they are links where that can be.
 default_role = "py:obj"
+
+# Notebooks are stored without what they show, and run each time: what fails there fails the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120  # seconds for one cell; reached only when something hangs
 
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
