@@ -261,13 +261,13 @@ class Stream:
         """
         `collect` as a pandas DataFrame, one row an event; needs pandas.
 
+        Columns and their types are those of `exchange_ws.to_dataframe`. Where nothing comes, the table is empty, with the
+        columns of what came last before.
+
         Parameters
         ----------
         numbers
             None keeps prices and sizes as the events have them; ``float`` makes them ``float64``.
-
-        Columns and their types are those of `exchange_ws.to_dataframe`. Where nothing comes, the table is empty, with the
-        columns of what came last before.
         """
         from exchange_ws import dataframes
 
