@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import xml.dom.minidom
 from decimal import Decimal
+from pathlib import Path
 
 import attrs
 import pytest
@@ -12,6 +14,8 @@ import pytest
 from exchange_ws import notebook
 from exchange_ws.errors import ConnectFailed, SubscriptionClosed, UpdateTimeout, UsageError
 from exchange_ws.events import BookTicker, BookUpdate, Gap, Other, Trade
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "docs" / "notebooks").glob("*.ipynb"))
 
 TRADE = Trade("x", "trades", "A", 1000.0, 1000.5, {}, None, 7, Decimal(100), Decimal(2), "buy", False)
 QUOTE = BookTicker("x", "quotes", "A", None, 1000.5, {}, None, Decimal(1), Decimal(1), Decimal(2), Decimal(1))
@@ -204,3 +208,11 @@ def test_without_ipython(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", None)
     with pytest.raises(UsageError, match=r"pip install 'exchange_ws\[notebook\]'"):
         notebook.live_chart(Stream())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stored_bare(path):
+    """Without what they showed once, which may not be so any more: they are run as the documentation is built."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    shown = [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")]
+    assert (True, []) == (len(cells) > 5, shown)
