@@ -21,6 +21,7 @@ LIMIT_S = 30.0  # for one cell, or the kernel's start; reached only when somethi
 
 START = """
 import threading
+import pandas  # now: an interrupt in the midst of its first import leaves half of it, for good
 from exchange_ws import notebook, WhiteBIT
 from exchange_ws.sandbox import Sandbox
 box = Sandbox("whitebit", seed=3, tick=0.02).start()
