@@ -42,8 +42,8 @@ if TYPE_CHECKING:  # of these only the types are told here: see __getattr__
     from exchange_ws.core.replay import Replay
     from exchange_ws.core.session import Backoff
     from exchange_ws.core.subscription import Subscription
-    from exchange_ws.events import Numbers
     from exchange_ws.dataframes import to_dataframe
+    from exchange_ws.events import Numbers
     from exchange_ws.exchanges.bitzoom.client import Bitzoom
     from exchange_ws.exchanges.bybit.client import BybitSpotV3
     from exchange_ws.exchanges.whitebit.client import WhiteBIT

@@ -12,13 +12,13 @@ from exchange_ws.cli.common import (
     add_exchange,
     client_of,
     examples,
-    gap_text,
     positive_int,
     seconds,
     tell,
     topics_and_options,
 )
 from exchange_ws.cli.progress import REDRAW_S, Progress, size_text
+from exchange_ws.display import gap_text
 from exchange_ws.errors import SubscriptionClosed, UpdateTimeout
 from exchange_ws.events import Gap
 

@@ -337,6 +337,11 @@ class Stream:
         """*error* came behind events that must not be lost: the next call has to raise it."""
 
     @property
+    def latest(self) -> Any:
+        """The newest event that came, or None. Consumes nothing."""
+        raise NotImplementedError
+
+    @property
     def closed(self) -> bool:
         """Whether it has ended, but for what is still to be read."""
         raise NotImplementedError
