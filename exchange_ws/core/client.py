@@ -793,7 +793,7 @@ class Client:
         if told["round_trip"]["p50"] is not None:
             facts.append(f"round trip: {told['round_trip']['p50'] * 1e3:.1f} ms")
         columns = ("subscription", "waiting", "dropped", "gaps")
-        counted = [(subscription.name, subscription.counters()) for subscription in subscriptions]
+        counted = [(subscription.name, subscription.stats()) for subscription in subscriptions]
         rows = [[name, *(counters[column] for column in columns[1:])] for name, counters in counted]
         return display.card(title, facts, *([display.table(columns, rows, columns[:1])] if rows else []), state=state)
 
