@@ -193,6 +193,12 @@ class Connection:
                 self._tap.unwants(sink, topics)
             return self._used(self._session.unwant(weakref.ref(sink), topics, self._clock.now(), deadline.at))
 
+    def restate(self, topics: frozenset[Topic]) -> None:
+        """Have *topics* stated again, soon, for their snapshots. Neither writes nor waits."""
+        with self._lock:
+            self._session.restate(topics)
+        self.nudge()
+
     def _used(self, pending: Pending) -> Pending:
         """Requires `_lock`. Makes *pending* one that can be waited for."""
         self.used_at = self._clock.now()

@@ -298,7 +298,7 @@ class Session:
         self._unheard: set[bytes] = set()  # keys without news since the last look, hence not in `routes`
         self._every_route: dict[bytes, tuple[Sink, ...]] = {}
         self._held_up = 0.0  # seconds since the last look in which the reader could not listen
-        self._doubted: set[Topic] = set()  # silent, and to be stated again once: the exchange may have forgotten them
+        self._doubted: set[Topic] = set()  # to be stated again once: silent, perhaps forgotten there, or with a hole
         self._login_retried = False  # a refused login was tried once more, and no other has succeeded since
         # What was missed.
         self._missed: set[Topic] = set()  # flowed on a link that was lost; to be asked for when they are confirmed again
@@ -487,6 +487,13 @@ class Session:
         self._settle_leaves()
         self._look_whether_open(now)
         return pending
+
+    def restate(self, topics: frozenset[Topic]) -> None:
+        """Say again those of *topics* that flow, for the snapshot that this brings: what was received of them has a hole."""
+        on_its_way = frozenset().union(*(command.states for command in self._said.values()))
+        for topic in topics & (self._stated - on_its_way):
+            self._doubted.add(topic)
+            self._dirty.add(topic.channel)
 
     # What they say -------------------------------------------------------------------------------------------------------
 

@@ -939,6 +939,32 @@ def test_late_joiner_of_plain_updates():
     assert ([], []) == (talk.methods(1.0), talk.decided().marks)
 
 
+def test_restate():
+    """A topic whose stream has a hole is stated again while it flows on, once for all who ask at a time, and for each new hole."""
+    talk = delta_with("book A", "tick A")
+    talk.session.restate(topics("book A"))
+    talk.session.restate(topics("book A"))
+    assert (["sub book A"], (ONE,)) == (talk.methods(1.0), talk.session.routes[b"book A"])
+    talk.session.restate(topics("book A"))  # the snapshot for which this asks is on its way
+    talk.hears({"to": "sub", "ok": True}, 2.0)
+    assert [] == talk.methods(3.0)
+    talk.session.restate(topics("book A"))
+    assert ["sub book A"] == talk.methods(4.0)
+
+
+def test_restate_what_does_not_flow():
+    """What is not on the wire, or on no link, is stated when it can be, and not a second time for that."""
+    talk = delta_with("book A")
+    talk.session.restate(topics("book B"))
+    assert [] == talk.methods(1.0)
+    talk.session.lost(2.0, LOSS)
+    talk.session.restate(topics("book A"))
+    talk.opened(3.0)
+    assert ["sub book A"] == talk.methods(3.0)
+    talk.hears({"to": "sub", "ok": True}, 4.0)
+    assert [] == talk.methods(5.0)
+
+
 def test_late_joiner_unanswered():
     """The snapshot that was not confirmed is asked for again, not forgotten."""
     talk = delta_with("book A")
