@@ -764,6 +764,21 @@ class Subscription(Stream):
         with self._guard:
             self._add_signal(signal)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether some topic is not coming: its connection is lost and nothing came again, or it has fallen silent."""
+        if not (self._down or self._silences):  # in any thread, and nearly always
+            return False
+        with self._guard:
+            return bool(self._silences or self._down.keys() - self._placed)
+
+    def hole(self) -> Gap:
+        """Who reads it found that something is missing where he is, by the exchange's own numbers; the gap is his to end."""
+        gap = Gap("sequence", self._clock.time_ns() / 1e9)
+        with self._consuming:
+            self._keep_gap(gap)
+        return gap
+
     def unwatch(self, signal: Signal) -> None:
         """Tell *signal* no more."""
         with self._guard:
@@ -1255,8 +1270,9 @@ class Listener:
     While it waits, that thread holds the queue alone: the function may hold its client, which would never become garbage.
     """
 
-    def __init__(self, callback: Callable[[Any], object], name: str) -> None:
+    def __init__(self, callback: Callable[[Any], object], name: str, limit: float = STATES_TOLD) -> None:
         self._callback = callback
+        self._limit = limit  # of what waits to be told
         self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()  # the function and what to tell it; None at the end
         self._thread = threading.Thread(target=_tell, args=(self._told, name), name=name, daemon=True)
         self._begun = threading.Lock()  # taken once, for the thread's start; never given back
@@ -1264,7 +1280,7 @@ class Listener:
 
     def tell(self, what: Any) -> None:
         """Have the function called with *what*. Any thread, one at a time, with any lock; never waits. `warn` may be due."""
-        if self._told.qsize() >= STATES_TOLD:
+        if self._told.qsize() >= self._limit:
             try:
                 self._told.get_nowait()
             except queue.Empty:

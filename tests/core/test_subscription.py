@@ -1812,3 +1812,63 @@ def test_gap_waits_for_an_event():
     subscription.joined_late(3 * SECOND)
     subscription.put(SOURCE, [b'{"note":1}', push("tape A", 1)], 4 * SECOND)
     assert Gap("joined late", 3.0, 3.0) == subscription.get_nowait().gap
+
+
+# Who watches -----------------------------------------------------------------------------------------------------------------
+
+
+class Lamp:
+    """A signal that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[bool] = []
+
+    def wake(self) -> None:
+        self.told.append(True)
+
+    def clear(self) -> None:
+        self.told.append(False)
+
+
+def test_watched():
+    """Who watches hears that something waits, at once if it does already, that nothing does any more, and of the end."""
+    subscription = made()
+    put(subscription, 1)
+    lamp = Lamp()
+    subscription.watch(lamp)
+    assert [True] == lamp.told
+    subscription.get_nowait()
+    assert [True, False] == lamp.told
+    put(subscription, 2)
+    subscription.finish()
+    assert [True, False, True, True] == lamp.told
+
+
+def test_watched_by_who_is_gone():
+    """A subscription keeps nobody who watches it."""
+    subscription = made()
+    subscription.watch(Lamp())
+    put(subscription, 1)
+    assert [1] == ids(drained(subscription))
+
+
+def test_interrupted():
+    """Between a loss and the first that comes again, and while a topic is silent, something is not coming."""
+    subscription = made()
+    found = [subscription.interrupted]
+    subscription.lost(SOURCE, SECOND)
+    found.append(subscription.interrupted)
+    put(subscription, 1, at=2 * SECOND)
+    found.append(subscription.interrupted)
+    subscription.restored(SOURCE, 3 * SECOND)
+    subscription.silent(SOURCE, topic("tape A"), 4 * SECOND)
+    found.append(subscription.interrupted)
+    subscription.resumed(SOURCE, topic("tape A"), 5 * SECOND)
+    assert [False, True, False, True, False] == [*found, subscription.interrupted]
+
+
+def test_hole():
+    """A hole that its reader found is kept among the gaps, open until he ends it."""
+    subscription = made(clock=HeldClock())
+    gap = subscription.hole()
+    assert ([gap], "sequence", None) == (subscription.gaps, gap.reason, gap.until)
