@@ -26,6 +26,7 @@ from exchange_ws.errors import (
     RateLimited,
     RequestRejected,
     RequestTimeout,
+    SequenceGap,
     SubscriptionClosed,
     SubscriptionRejected,
     UpdateTimeout,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # of these only the types are told here: see __getattr__
 
     from exchange_ws.core.client import Client
     from exchange_ws.core.dialect import Dialect
+    from exchange_ws.core.livebook import OrderBook
     from exchange_ws.core.merging import Merged, merge
     from exchange_ws.core.replay import Replay
     from exchange_ws.core.session import Backoff
@@ -63,11 +65,13 @@ __all__ = [
     "InternalError",
     "LimitExceeded",
     "Merged",
+    "OrderBook",
     "RateLimited",
     "Recording",
     "Replay",
     "RequestRejected",
     "RequestTimeout",
+    "SequenceGap",
     "Subscription",
     "SubscriptionClosed",
     "SubscriptionRejected",
@@ -90,6 +94,7 @@ _ENGINE = {
     "Merged": "exchange_ws.core.merging",
     "Recording": "exchange_ws.wire.recording",
     "Replay": "exchange_ws.core.replay",
+    "OrderBook": "exchange_ws.core.livebook",
     "Subscription": "exchange_ws.core.subscription",
     "merge": "exchange_ws.core.merging",
     "to_dataframe": "exchange_ws.dataframes",

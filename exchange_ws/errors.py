@@ -22,6 +22,7 @@ __all__ = [
     "RateLimited",
     "RequestRejected",
     "RequestTimeout",
+    "SequenceGap",
     "SubscriptionClosed",
     "SubscriptionRejected",
     "UpdateTimeout",
@@ -138,6 +139,19 @@ class UpdateTimeout(ExchangeError, queue.Empty, TimeoutError):
 
 class SubscriptionClosed(ExchangeError):
     """The subscription has ended and everything that it had received was read."""
+
+
+class SequenceGap(ExchangeError):
+    """
+    An update of an order book does not follow the one before it: something is missing.
+
+    `expected` is the number of the last update that was applied, `previous` what the new one names as the one before it.
+    """
+
+    def __init__(self, message: str = "", *, expected: int | None = None, previous: int | None = None) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.previous = previous
 
 
 class WireError(ExchangeError):

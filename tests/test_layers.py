@@ -58,6 +58,8 @@ FORBIDDEN = [
     (r"display\.py", r"exchange_ws\b", "how a value is shown depends on nothing but the value"),
     (r"(?!notebook\.py).*", r"IPython\b", "an optional dependency has one door"),
     (r"(?!core/subscription\.py|dataframes\.py).*", r"(pandas|numpy)\b", "an optional dependency has one door"),
+    (r"(?!core/dialect\.py).*", r"orjson\b", "JSON is chosen once"),
+    (r"(?!core/(subscription|livebook)\.py).*", r"pandas\b", "what is made into tables is what users read"),
     (r"(?!cli/).*", r"rich\b", "an optional dependency has one door"),
     (r"(?!testing\.py).*", r"_?pytest\b", "an optional dependency has one door"),
     (r"testing\.py", r"exchange_ws\.(core|wire|exchanges\.\w+|orderbook|events)\b", "every run of pytest imports it"),

@@ -30,12 +30,22 @@ from exchange_ws.core.recording import Tap, fields_of
 from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription, percentiles
 from exchange_ws.core.timer import Timer
-from exchange_ws.errors import AuthenticationError, ConnectionClosed, LimitExceeded, RateLimited, UsageError
+from exchange_ws.errors import (
+    AuthenticationError,
+    ConnectionClosed,
+    LimitExceeded,
+    RateLimited,
+    UpdateTimeout,
+    UsageError,
+)
 from exchange_ws.events import Numbers
 from exchange_ws.wire.recording import Recorder, Recording
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from exchange_ws.core.livebook import OrderBook
+    from exchange_ws.orderbook import Rule
 
 __all__ = ["Client", "Endpoint", "Options", "SubscribeOptions"]
 
@@ -297,6 +307,8 @@ class Client:
         self._pools: dict[str, list[Connection]] = {name: [] for name in self._endpoints}
         self._leaving: list[Connection] = []  # closed, their readers perhaps not ended yet
         self._subscriptions: list[Subscription] = []
+        self._books: list[OrderBook] = []  # that have not ended: nobody else may have them, and they keep up
+        self._keeper: Listener | None = None  # its thread keeps up all of them; none before the first
         self._made = self._subscribed = 0
         self._past: Counter[str] = Counter()  # counters of connections and subscriptions that are gone
         # Of subscriptions that have ended: what is in their buffers may still be read, and found to be malformed.
@@ -389,13 +401,15 @@ class Client:
         with self._lock:
             for subscription in self._subscriptions:
                 self._keep_tally(subscription)
+            self._books.clear()
             self._subscriptions.clear()  # not before they are closed: `unsubscribe` takes those that are neither for another's
         _end(connections, self._timer, self._clock, deadline, self._closing, self._recorder)
         self._tell_state()
         for subscription in subscriptions:
             subscription.join(deadline.remaining() or 0.0, self._closing)
-        if self._listener is not None:
-            self._listener.close(deadline.remaining() or 0.0, self._closing)
+        for listener in (self._keeper, self._listener):
+            if listener is not None:
+                listener.close(deadline.remaining() or 0.0, self._closing)
 
     def __enter__(self: Self) -> Self:
         try:
@@ -416,8 +430,9 @@ class Client:
         self._closed = True  # for whoever revives it
         left = [connection for pool in self._pools.values() for connection in pool if connection.state != CLOSED]
         if not exiting():  # else the system takes everything back in a moment
-            if self._listener is not None:
-                self._listener.end()
+            for listener in (self._keeper, self._listener):
+                if listener is not None:
+                    listener.end()
             if left or (self._recorder is not None and self._recorder.begun):
                 timer, clock, recorder = self._timer, self._clock, self._recorder
                 deadline = Deadline(clock, CLOSE_LIMIT_S)
@@ -653,6 +668,59 @@ class Client:
         """The language of each endpoint, for a replay; without credentials, since nothing is asked for."""
         make: Callable[[], Client] = cls  # whose own constructor needs no argument, as that of every exchange
         return {name: endpoint.dialect for name, endpoint in make()._endpoints.items()}
+
+    def order_book(self, symbol: str, *args: Any, **options: Any) -> OrderBook:
+        """
+        A live order book of *symbol*, once its first snapshot is there. The client of each exchange says what it takes.
+
+        Raises
+        ------
+        UpdateTimeout
+            No snapshot in time. Nothing stays subscribed.
+        SubscriptionRejected, RequestTimeout, ConnectFailed, ConnectionLost, UsageError, LimitExceeded
+            As `subscribe`.
+        """
+        raise NotImplementedError
+
+    def _order_book(self, topic: Topic, follows: Rule, *, limit: int | None, timeout: float | None) -> OrderBook:
+        """The live book that the updates of *topic* make, each following the one before it as *follows* says."""
+        from exchange_ws.core.livebook import OrderBook  # here, since most programs have none
+        from exchange_ws.orderbook import Book
+
+        deadline = self._deadline(timeout)
+        # Whatever the client's policy is: what a book misses it finds out, and gets anew.
+        subscription = self._subscribe([topic], timeout=timeout, overflow=DROP_OLDEST, gaps=True)
+        try:
+            with self._lock:
+                self._check_usable()
+                if self._keeper is None:
+                    self._keeper = Listener(OrderBook.keep, f"exchange-ws books {self.name}", math.inf)
+                book = OrderBook(
+                    topic,
+                    Book(follows, limit=limit),
+                    subscription,
+                    clock=self._clock,
+                    text=self._options.numbers is str,
+                    tell=self._keeper.tell,
+                    restate=self._restate,
+                )
+                self._books = [known for known in self._books if not known.closed] + [book]
+            book.begin(deadline.remaining() or 0.0)
+        except BaseException as error:
+            subscription.end(None)
+            if isinstance(error, UpdateTimeout):
+                raise UpdateTimeout(f"{subscription.name}: confirmed, but no snapshot of the book came in time") from None
+            raise
+        return book
+
+    def _restate(self, subscription: Subscription) -> None:
+        """Have what *subscription* has stated again, for its snapshot. Does not wait."""
+        with self._lock:
+            connections = [connection for pool in self._pools.values() for connection in pool]
+        for connection in connections:
+            topics = connection.wanted(subscription)
+            if topics:
+                connection.restate(topics)
 
     def _endpoint_of(self, topic: Topic) -> str:
         """Where *topic* is subscribed to: the first endpoint, if the client of the exchange does not know better."""

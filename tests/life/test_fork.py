@@ -53,6 +53,7 @@ CLIENT = {
     "subscribe": lambda: ws.subscribe("trades", "BTC_USDT"),
     "unsubscribe": lambda: ws.unsubscribe(quiet),
     "subscriptions": lambda: ws.subscriptions,
+    "order_book": lambda: ws.order_book("BTC_USDT"),
     "stats": lambda: ws.stats(),
     "rest_url": lambda: FACTS if ws.rest_url else None,
     "name": lambda: FACTS if ws.name else None,
@@ -97,6 +98,9 @@ MERGED = {
 # What the engine calls: users have no use for it.
 ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join".split())
 ENGINE |= {"tally", "asks", "left", "recovers", "spoiled", "watch", "unwatch"}
+ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join counters lags".split())
+ENGINE |= {"asks", "left", "recovers", "spoiled", "watch", "unwatch"}
+ENGINE |= {"asks", "left", "recovers", "spoiled", "watch", "interrupted", "hole"}
 CHANNELS = ("subscribe_", "request_", "order_", "collateral_")  # they call what two of them below do
 MORE = {
     "loop": lambda: next(loop),

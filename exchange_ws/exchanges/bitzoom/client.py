@@ -30,9 +30,12 @@ from exchange_ws.exchanges.bitzoom.dialect import (
     checked_data,
     topic,
 )
+from exchange_ws.orderbook import whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from exchange_ws.core.livebook import OrderBook
 
 __all__ = ["Bitzoom", "url_of"]
 
@@ -288,6 +291,35 @@ class Bitzoom(Client):
         >>> books = ws.subscribe_depth("BTCUSDT", 20)
         """
         return self._open_one("/api/v1/depth", options, symbol=symbol, limit=limit)
+
+    def order_book(self, symbol: str, *, limit: int | str = 20, timeout: float | None = None) -> OrderBook:
+        """
+        A live order book of *symbol*, once the first push is there.
+
+        Parameters
+        ----------
+        limit
+            Levels a side, as `subscribe_depth` takes it.
+        timeout
+            Seconds until the exchange has confirmed and the book is there; None: the client's.
+
+        Raises
+        ------
+        UpdateTimeout
+            No book in time. Nothing stays subscribed. Errors of the subscription are raised as `subscribe` does.
+
+        Notes
+        -----
+        Each push is the whole book [Docs], without a number by which a lost one could be seen, and replaces what was before.
+        Two may change places [Framework]: one that is up to 10 s older than the book is left out, where it tells its time.
+
+        Examples
+        --------
+        >>> with ws.order_book("BTCUSDT", limit=5) as book:
+        ...     print(book.best_bid, book.best_ask, book.spread)
+        """
+        depth = self._topic("/api/v1/depth", {"symbol": symbol, "limit": limit})
+        return self._order_book(depth, whole, limit=None, timeout=timeout)
 
     def subscribe_klines(
         self, symbol: str, interval: str, limit: int | str, **options: Unpack[SubscribeOptions]

@@ -16,9 +16,12 @@ from exchange_ws.core.messages import LOGIN, Command, Topic
 from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import AuthenticationError, ExchangeError, UsageError
 from exchange_ws.exchanges.bybit.spot_v3_dialect import PRIVATE, PUBLIC, topics
+from exchange_ws.orderbook import whole
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from exchange_ws.core.livebook import OrderBook
 
 __all__ = ["BybitSpotV3"]
 
@@ -231,6 +234,34 @@ class BybitSpotV3(Client):
         >>> books = ws.subscribe_orderbook("BTCUSDT", overflow="latest")
         """
         return self._subscribe_to("orderbook.40.{}", symbols, options)
+
+    def order_book(self, symbol: str, *, timeout: float | None = None) -> OrderBook:
+        """
+        A live order book of *symbol*, the best 40 levels a side, once the first push is there [Depth].
+
+        Parameters
+        ----------
+        timeout
+            Seconds until the exchange has confirmed and the book is there; None: the client's.
+
+        Raises
+        ------
+        UpdateTimeout
+            No book in time: nothing is pushed before something changes. Nothing stays subscribed. Errors of the subscription
+            are raised as `subscribe` does.
+
+        Notes
+        -----
+        Each push is the whole book, without a number by which a lost one could be seen, and replaces what was before, every
+        100 ms while something changes. One that is up to 10 s older than the book is left out: it was overtaken.
+
+        Examples
+        --------
+        >>> with ws.order_book("BTCUSDT") as book:
+        ...     print(book.best_bid, book.best_ask, book.spread)
+        """
+        (topic,) = topics(f"orderbook.40.{symbol}")
+        return self._order_book(topic, whole, limit=None, timeout=timeout)
 
     def subscribe_tickers(self, *symbols: str, **options: Unpack[SubscribeOptions]) -> Subscription:
         """

@@ -21,9 +21,12 @@ from exchange_ws.exchanges.whitebit.dialect import (
     is_private,
     topics,
 )
+from exchange_ws.orderbook import linked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from exchange_ws.core.livebook import OrderBook
 
 __all__ = ["WhiteBIT"]
 
@@ -547,6 +550,39 @@ class WhiteBIT(Client):
         >>> updates = ws.subscribe_depth("BTC_USDT", limit=20)
         """
         return self._subscribe(topics("depth", *markets, limit=limit, interval=interval), **options)
+
+    def order_book(
+        self, symbol: str, *, limit: int = 100, interval: str | Decimal | int = "0", timeout: float | None = None
+    ) -> OrderBook:
+        """
+        A live order book of the market *symbol*, kept right in the background, once its first snapshot is there.
+
+        Parameters
+        ----------
+        limit
+            Levels on each side: 1, 5, 10, 20, 30, 50 or 100. Levels that changes push beyond it leave the book.
+        interval
+            Price step, as `subscribe_depth` takes it.
+        timeout
+            Seconds until the exchange has confirmed and the snapshot is there; None: the client's.
+
+        Raises
+        ------
+        UpdateTimeout
+            No snapshot in time. Nothing stays subscribed. Errors of the subscription are raised as `subscribe` does.
+
+        Notes
+        -----
+        Each change names the one before it [Order Book Depth]. When one is missing, the book is stale, and subscribes anew for
+        a snapshot. Updates come every 100 ms while something changes, and the whole book after 10 s without.
+
+        Examples
+        --------
+        >>> with ws.order_book("BTC_USDT") as book:
+        ...     print(book.best_bid, book.best_ask, book.spread)
+        """
+        (topic,) = topics("depth", symbol, limit=limit, interval=interval)
+        return self._order_book(topic, linked, limit=topic.args[1], timeout=timeout)
 
     def subscribe_book_ticker(self, *markets: str, **options: Unpack[SubscribeOptions]) -> Subscription:
         """
