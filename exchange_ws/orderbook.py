@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from decimal import Decimal
+from math import isnan
 from typing import Any, Callable
 
 from exchange_ws.errors import SequenceGap, UsageError
@@ -73,7 +74,10 @@ class Side:
     def replace(self, levels: Iterable[tuple[Number, Number]]) -> None:
         """Have these levels and no others, whatever their order."""
         sizes = {price: size for price, size in levels if size}
-        self.prices, self.sizes = sorted(sizes), sizes
+        prices = sorted(sizes)
+        if prices and prices[0].__class__ is float and isnan(sum(prices)):  # a Decimal that is no number cannot be sorted
+            raise ValueError("a price that is no number")
+        self.prices, self.sizes = prices, sizes
 
     def change(self, levels: Iterable[tuple[Number, Number]]) -> None:
         """Set the size of these levels; 0 removes one, which need not be there."""
@@ -82,6 +86,8 @@ class Side:
         for price, size in levels:
             if size:
                 if price not in sizes:
+                    if price != price:
+                        raise ValueError("a price that is no number")
                     insort(prices, price)
                 sizes[price] = size
             elif price in sizes:
@@ -153,6 +159,8 @@ class Book:
             is. The book is not `whole` from here on, and waits for a snapshot.
         UsageError
             Its numbers are text.
+        ValueError, ArithmeticError, TypeError
+            A price is no number, or none that can be compared. The book is not `whole` either.
         """
         # hot path
         if self.whole:

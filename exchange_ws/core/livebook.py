@@ -33,7 +33,7 @@ __all__ = ["OrderBook"]
 log = logging.getLogger(__name__)
 
 #: How often a book asks for a new snapshot: a chain that is broken again and again must not spend the request budget.
-ASKS = Pace(6, 60.0, "a tenth of the tightest budget that an exchange documents, 60 requests a minute and connection")
+ASKS = Pace(10, 60.0, "our own: a twentieth of what the strictest exchange that documents a budget allows a connection")
 AGAIN_S = 10.0  # for a snapshot to come, asked for or not, before it is asked for again
 CHANGES_KEPT = 10_000  # for a loop that is behind; then it is given the whole book instead
 SHOWN = 10  # levels a side in a notebook

@@ -940,7 +940,7 @@ def test_late_joiner_of_plain_updates():
 
 
 def test_restate():
-    """A topic whose stream has a hole is stated again while it flows on, once for all who ask at a time, and for each new hole."""
+    """A stream with a hole is stated again while it flows on: once for all who ask at a time, and for each new hole."""
     talk = delta_with("book A", "tick A")
     talk.session.restate(topics("book A"))
     talk.session.restate(topics("book A"))
