@@ -41,6 +41,8 @@ loop = iter(full)
 next(loop)
 merged = merge(full, quiet)
 merged.fileno()
+book = ws.order_book("BTC_USDT")
+changes = iter(book)
 
 FACTS = object()  # what may be read without asking anybody
 CLIENT = {
@@ -94,6 +96,28 @@ MERGED = {
     "subscriptions": lambda: FACTS if merged.subscriptions else None,
     "qsize": lambda: FACTS if merged.qsize() else None,
     "dropped": lambda: FACTS if merged.dropped == 0 else None,
+BOOK = {
+    "bids": lambda: book.bids,
+    "asks": lambda: book.asks,
+    "best_bid": lambda: book.best_bid,
+    "best_ask": lambda: book.best_ask,
+    "mid": lambda: book.mid,
+    "spread": lambda: book.spread,
+    "time": lambda: book.time,
+    "sequence": lambda: book.sequence,
+    "depth": lambda: book.depth(1),
+    "vwap": lambda: book.vwap("buy", 1),
+    "snapshot": lambda: book.snapshot(),
+    "to_dataframe": lambda: book.snapshot(),
+    "stale": lambda: book.stale,
+    "gaps": lambda: book.gaps,
+    "wait": lambda: book.wait(),
+    "closed": lambda: FACTS if book.closed else None,
+    "close": lambda: book.close() or FACTS,
+    "symbol": lambda: FACTS if book.symbol else None,
+    "loop": lambda: next(changes),
+    "another loop": lambda: next(iter(book)),
+    "repr": lambda: FACTS if repr(book) else None,
 }
 # What the engine calls: users have no use for it.
 ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join".split())
@@ -117,7 +141,7 @@ MORE = {
 }
 
 # In the order in which the parent's threads take them: each is at work, and would wait for us while we wait for it.
-locks = [ws._lock, ws._pools["public"][0]._lock]
+locks = [book._lock, ws._lock, ws._pools["public"][0]._lock]
 locks += [lock for each in (quiet, full, for_select) for lock in (each._consuming, each._guard)]
 locks += [merged._turns.guard, merged._turns.waker._lock, for_select._signal._lock, ws._dials["public"]._lock, ws._timer._guard]
 for lock in locks:
@@ -132,6 +156,9 @@ if child == 0:
     public = {name for name in dir(merged) if not name.startswith("_")}
     print("not tried", sorted(public - set(MERGED) - {"name", "error"}), flush=True)
     for calls in (CLIENT, SUBSCRIPTION, MERGED, MORE):
+    public = {name for name in dir(book) if not name.startswith("_")}
+    print("not tried", sorted(public - set(BOOK) - {"wake", "clear", "keep", "begin"}), flush=True)
+    for calls in (CLIENT, SUBSCRIPTION, BOOK, MORE):
         for name, call in calls.items():
             try:
                 if call() is not FACTS:
@@ -144,6 +171,7 @@ if child == 0:
         print("own", own.request("ping"), len(own.subscribe("trades", "BTC_USDT").collect(3)), flush=True)
     print("child ends", flush=True)
     del ws, quiet, full, for_select, loop, merged, calls, call, CLIENT, SUBSCRIPTION, MERGED, MORE, own, locks, lock
+    del ws, quiet, full, for_select, loop, book, changes, calls, call, CLIENT, SUBSCRIPTION, BOOK, MORE, own, locks, lock
     sys.exit(7)
 for lock in locks:
     lock.release()
