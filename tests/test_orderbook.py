@@ -68,7 +68,7 @@ def test_empty():
 
 
 def test_change():
-    """A change sets sizes, adds levels, and removes those of size 0, in whichever spelling and whether they are there or not."""
+    """A change sets sizes, adds levels, and removes those of size 0, however it is spelled, whether they are there or not."""
     read = book()
     assert read.apply(update(bids=[("99", "0.0"), ("98", "7"), ("98.5", "1"), ("1", "0")], sequence=11, previous=10))
     assert (list(levels(("98.5", "1"), ("98", "7"), ("97", "5"))), list(levels(*ASKS))) == (read.bids, read.asks)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from exchange_ws.cli import bench, completion, record, replay, request, sandbox, stream
+from exchange_ws.cli import bench, book, completion, record, replay, request, sandbox, stream
 from exchange_ws.cli.common import Help, examples, tell
 from exchange_ws.errors import ExchangeError, UsageError
 
@@ -24,7 +24,7 @@ __all__ = ["main", "parser"]
 DONE, REFUSED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 #: In the order of the help.
-COMMANDS = (stream, request, record, replay, sandbox, bench, completion)
+COMMANDS = (stream, book, request, record, replay, sandbox, bench, completion)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

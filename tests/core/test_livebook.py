@@ -175,7 +175,7 @@ def test_broken_again_and_again():
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_interrupted(monkeypatch, whole):
-    """Ctrl-C in the middle of an update, on a thread that reads, costs that update: the book knows, and gets another snapshot."""
+    """Ctrl-C in the middle of an update, on a thread that reads, costs that update: the book knows, and asks anew."""
     desk = Desk()
     desk.put(push(1), push(2, 1))
     monkeypatch.setattr(desk.subscription, "_take", interrupting(desk.subscription._take, 1 if whole else 2))
@@ -365,7 +365,7 @@ def test_over_a_socket(box):
 
 
 def test_two_books_of_a_market(box):
-    """Both begin with a snapshot and flow on one subscription, until the last one leaves; another limit has another connection."""
+    """Both begin with a snapshot and share one subscription, until the last one leaves; another limit has its own link."""
     with box.client() as ws:
         one, two, three = (ws.order_book("BTC_USDT", limit=limit) for limit in (10, 10, 5))
         box.wait_connections(2)
@@ -448,8 +448,8 @@ def test_forgotten_client(box):
     ws = box.client()
     book = ws.order_book("BTC_USDT")
     gone = weakref.ref(book)
+    del ws, book
     with pytest.warns(ResourceWarning, match="unclosed"):
-        del ws, book
         gc.collect()
     assert ([], None) == (wait_no_threads(), gone())
 

@@ -312,7 +312,11 @@ class Run:
     def __init__(self, box: Shelf, readers: int) -> None:
         self.box = box
         self.ws = box.client(
-            reconnect=Backoff(base=0.001, cap=0.01), ping_interval=PING_S, pong_timeout=PING_S, rate_limit=False, timeout=LIMIT_S
+            reconnect=Backoff(base=0.001, cap=0.01),
+            ping_interval=PING_S,
+            pong_timeout=PING_S,
+            rate_limit=False,
+            timeout=LIMIT_S,
         )
         try:
             self.book = self._opened()
