@@ -8,13 +8,18 @@ Deltas of 4 to 20 levels, nearly all near the best price, on sides of 100 to 5,0
 and after every tenth the best 20 levels. What is printed are microseconds for each delta, the best of three runs: of a sorted
 list of prices with a dict of sizes (`exchange_ws.orderbook.Side`), of two lists in step, of `sortedcontainers.SortedDict` (its
 column is empty without that), and of a dict alone that is sorted when it is read.
+
+Then messages of WhiteBIT through a live book, from a subscription's `put` to the best price: applied by the client's thread
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import random
 import sys
+import threading
 import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +30,11 @@ from typing import Any
 # This checkout is what is tried, not what may be installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from exchange_ws.orderbook import Side
+from exchange_ws.clock import SystemClock
+from exchange_ws.core.livebook import OrderBook
+from exchange_ws.core.subscription import Listener, Subscription
+from exchange_ws.exchanges.whitebit.dialect import WHITEBIT, topics
+from exchange_ws.orderbook import Book, Side, linked
 
 try:
     from sortedcontainers import SortedDict
@@ -167,6 +176,66 @@ def measure(structure: Callable[[Levels], Any], changes: Sequence[Levels]) -> tu
     return 1e6 * best / (len(changes) - 1), side.top(TOP)
 
 
+def messages(changes: Sequence[Levels]) -> list[bytes]:
+    """*changes* as WhiteBIT sends them."""
+    found = []
+    for number, levels in enumerate(changes):
+        book = {"timestamp": 1.0, "update_id": number + 1, "bids": [[str(price), str(size)] for price, size in levels]}
+        if number:
+            book["past_update_id"] = number
+        body = {"id": None, "method": "depth_update", "params": [not number, book, "BTC_USDT"]}
+        found.append(json.dumps(body, separators=(",", ":")).encode())
+    return found
+
+
+def live(way: str, sent: Sequence[bytes], together: int) -> float:
+    """Microseconds a message, *together* of them in one read."""
+    (topic,) = topics("depth", "BTC_USDT", limit=100)
+    subscription = Subscription(
+        "bench",
+        [topic],
+        WHITEBIT,
+        clock=SystemClock(),
+        queue_size=1_000_000,
+        overflow="drop_oldest",
+        gaps=True,
+        raw=False,
+        numbers=Decimal,
+        block_limit=1.0,
+        leave=lambda subscription, topics, timeout: subscription.finish(),
+        forget=lambda subscription: None,
+    )
+    keeper = Listener(OrderBook.keep, "keeper", math.inf)
+    tell = keeper.tell if way in ("client's thread", "both") else lambda book: None
+    pure, lock = Book(linked, limit=100), threading.Lock()
+    book = OrderBook(
+        topic, Book(linked, limit=100), subscription, clock=SystemClock(), text=False, tell=tell, restate=lambda _: None
+    )
+    if way == "own thread":
+
+        def apply(update: Any) -> None:
+            with lock:
+                pure.apply(update)
+
+        subscription.call(apply)
+    else:
+        subscription.watch(book)
+    began = time.perf_counter()
+    for at in range(0, len(sent), together):
+        subscription.put("link", sent[at : at + together], 1)
+        if way in ("reader", "both"):
+            assert book.best_bid is not None
+    read = pure if way == "own thread" else book
+    while (pure.sequence if way == "own thread" else book._book.sequence) != len(sent):
+        time.sleep(0)
+    spent = time.perf_counter() - began
+    assert read.best_bid is not None
+    subscription.finish()
+    subscription.join(5.0)
+    keeper.close(5.0)
+    return 1e6 * spent / len(sent)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="structures for one side of an order book")
@@ -189,6 +258,12 @@ def main() -> None:
                     read.append(top)
             assert all(top == read[0] for top in read), "they do not agree"
             print(f"{numbers.__name__:8} {depth:6,} levels{'':9}" + "".join(row))
+    sent = messages(list(deltas(random.Random(1), 100, chosen.deltas, Decimal)))
+    print("\nus a message through a live book of 100 levels, so many messages in one read")
+    ways = ("client's thread", "reader", "both", "own thread")
+    print(f"{'':10}" + "".join(f"{way:>18}" for way in ways))
+    for together in (1, 16):
+        print(f"{together:<10}" + "".join(f"{min(live(way, sent, together) for _ in range(3)):18.1f}" for way in ways))
 
 
 if __name__ == "__main__":
