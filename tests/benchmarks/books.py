@@ -10,6 +10,7 @@ list of prices with a dict of sizes (`exchange_ws.orderbook.Side`), of two lists
 column is empty without that), and of a dict alone that is sorted when it is read.
 
 Then messages of WhiteBIT through a live book, from a subscription's `put` to the best price: applied by the client's thread
+with nobody reading, by who reads after each put, and by both; and by a thread of the book's own, as `Subscription.call` has one.
 """
 
 from __future__ import annotations
