@@ -9,8 +9,9 @@ and after every tenth the best 20 levels. What is printed are microseconds for e
 list of prices with a dict of sizes (`exchange_ws.orderbook.Side`), of two lists in step, of `sortedcontainers.SortedDict` (its
 column is empty without that), and of a dict alone that is sorted when it is read.
 
-Then messages of WhiteBIT through a live book, from a subscription's `put` to the best price: applied by the client's thread
-with nobody reading, by who reads after each put, and by both; and by a thread of the book's own, as `Subscription.call` has one.
+Then messages of WhiteBIT through a live book, from a subscription's `put` to the best price. They are applied by the client's
+thread with nobody reading, by who reads after each put, by both, or by a thread of the book's own, as `Subscription.call` has
+one.
 """
 
 from __future__ import annotations
