@@ -32,6 +32,7 @@ def examples(text: str) -> list[str]:
 PAGES = ["README.rst", "docs/quickstart.rst", "docs/streams.rst", "docs/whitebit.rst"]
 PAGES = ["README.rst", "docs/quickstart.rst", "docs/whitebit.rst", "docs/observability.rst"]
 PAGES = ["README.rst", "docs/quickstart.rst", "docs/whitebit.rst", "docs/orderbook.rst"]
+PAGES = ["README.rst", "docs/quickstart.rst", "docs/streams.rst", "docs/whitebit.rst", "docs/orderbook.rst"]
 EXAMPLES = [
     pytest.param(example, id=f"{page}-{number}")
     for page in PAGES
