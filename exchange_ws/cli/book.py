@@ -19,14 +19,14 @@ from exchange_ws.cli.common import (
     add_endpoint,
     add_exchange,
     client_of,
-    digits,
-    gap_text,
+    examples,
     plain,
     positive_int,
     seconds,
     tell,
     topics_and_options,
 )
+from exchange_ws.display import digits, gap_text
 from exchange_ws.errors import SubscriptionClosed, UpdateTimeout, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def add(commands: Any) -> None:
         "book",
         help="keep an order book, and draw it as a ladder or print it",
         description="Keep an order book: a live ladder on a terminal, else one JSON object a line for each change.",
-        epilog="Example: exchange-ws book whitebit BTC_USDT --sandbox --depth 5",
+        epilog=examples(
+            "book whitebit BTC_USDT",
+            "book bybit-spot-v3 BTCUSDT --depth 20 --seconds 60",
+            "book bitzoom BTCUSDT --sandbox --count 3 --json",
+        ),
     )
     add_exchange(parser)
     parser.add_argument("symbol", metavar="SYMBOL", help="as the exchange spells it, e.g. BTC_USDT")

@@ -122,6 +122,7 @@ class OrderBook:
         self._last: BookUpdate | None = None  # that was applied
         self._count = 0  # of those
         self._hole: Gap | None = None  # found in the exchange's numbers, until there is a new snapshot
+        self._broken: list[Exception] = []  # what is to be logged of it
         self._carried: Gap | None = None  # what is missing before the next update that is applied
         self._torn = False  # true while something that was taken is not applied: who is interrupted leaves it so
         self._over = False  # all is applied that will ever come
@@ -357,6 +358,9 @@ class OrderBook:
             return
         with self._lock:
             asks = self._catch_up()
+            broken, self._broken = self._broken, []
+        for error in broken:  # under no lock: a handler is a user's function, and may read this book
+            log.warning("%s: the book is broken: %s", self._subscription.name, error)
         if asks:
             self._restate(self._subscription)
 
@@ -392,7 +396,11 @@ class OrderBook:
         if self._news:
             self._news = False  # before the look: what comes after it is told anew
             subscription, before = self._subscription, self._count
+            enough = subscription._taken + subscription.qsize()
             while True:
+                if subscription._taken > enough:  # the rest came meanwhile: in a flood, who reads would never have his answer
+                    self.wake()
+                    break
                 ended = subscription._ended
                 self._torn = True
                 try:
@@ -431,7 +439,7 @@ class OrderBook:
         try:
             applied = self._book.apply(item)
         except (SequenceGap, *UNREADABLE) as error:
-            log.warning("%s: the book is broken: %s", self._subscription.name, error)
+            self._broken.append(error)
             self._break()
             return
         if not applied:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
+import logging
 import sys
 import threading
 import weakref
 from decimal import Decimal
 
 import pytest
+from exchange_facts import later
 from held_clock import LIMIT_S, Aside, HeldClock
 from life_helpers import wait_no_threads
 
@@ -217,6 +220,44 @@ def test_read_is_as_new_as_what_came():
         desk.book.time,
     )
     assert (Decimal(4), Decimal(101), [(100, 3), (99, 1)]) == (desk.book.depth(99), desk.book.vwap("buy", 1), desk.book.bids)
+
+
+def test_read_in_a_flood(monkeypatch):
+    """A read applies what was received before it; what comes meanwhile is left to the client's thread."""
+    desk = Desk()
+    desk.put(push(1))
+    take, number = desk.subscription._take, itertools.count(1)
+
+    def take_while_more_comes():
+        last = next(number)
+        if last < 1000:
+            desk.put(push(last + 1, last))
+        return take()
+
+    monkeypatch.setattr(desk.subscription, "_take", take_while_more_comes)
+    told = desk.told
+    assert (True, told + 1) == (desk.book.sequence < 5, desk.told)
+    desk.book.keep()
+    assert desk.told == told + 2
+
+
+def test_broken_book_is_logged_under_no_lock(caplog):
+    """A handler of the log is a user's function: it may read the very book."""
+    desk = Desk()
+    seen = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            seen.append((record.getMessage(), desk.book.best_bid))
+
+    handler = Handler()
+    logging.getLogger("exchange_ws.core.livebook").addHandler(handler)
+    try:
+        desk.put(push(1), push(3, 2))
+        assert later(lambda: desk.book.stale).get(timeout=LIMIT_S)
+    finally:
+        logging.getLogger("exchange_ws.core.livebook").removeHandler(handler)
+    assert [("test: the book is broken: BTC_USDT: update 3 (after 2) does not follow 1", Decimal(99))] == seen
 
 
 def test_text():

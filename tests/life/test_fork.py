@@ -122,9 +122,7 @@ BOOK = {
 }
 # What the engine calls: users have no use for it.
 ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join".split())
-ENGINE |= {"tally", "asks", "left", "recovers", "spoiled", "watch", "unwatch"}
-ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join counters lags".split())
-ENGINE |= {"asks", "left", "recovers", "spoiled", "watch", "unwatch", "interrupted", "hole"}
+ENGINE |= {"tally", "asks", "left", "recovers", "spoiled", "watch", "unwatch", "interrupted", "hole"}
 CHANNELS = ("subscribe_", "request_", "order_", "collateral_")  # they call what two of them below do
 MORE = {
     "loop": lambda: next(loop),
