@@ -1052,6 +1052,7 @@ def test_rejected_subscription(box, ws):
         error.topic,
     )
     assert (trades,) == ws.subscriptions
+    box.wait_received(lambda message: (message["method"], message["params"]) == ("trades_subscribe", ["BTC_USDT"]), 2)
     box.step(20)
     assert ids(box, "BTC_USDT")[-1] == all_there(ws, trades)[0][-1].id
     assert ["BTC_USDT"] == said(box, "trades_subscribe")[-1]
