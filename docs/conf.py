@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `python -m sphinx -W -b html docs docs/_build`."""
+"""How Sphinx builds these pages: `python -m sphinx -W -b html docs docs/_build/html`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ html_theme = "furo"
 html_title = "exchange_ws"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
-exclude_patterns = ["_build", "changes/*"]
+# `jupyter_execute` is what a build leaves beside its output: into docs/_build it would be docs/jupyter_execute.
+exclude_patterns = ["_build", "jupyter_execute", "changes/*"]
 # Docstrings are read in editors and terminals first, so names stand in plain backquotes: here they are links where that can be.
 default_role = "py:obj"
 
