@@ -22,6 +22,8 @@ html_theme = "furo"
 html_title = "exchange_ws"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
+# What is not said to be Python is a command, its output or a line of log.
+highlight_language = "none"
 # `jupyter_execute` is what a build leaves beside its output: into docs/_build it would be docs/jupyter_execute.
 exclude_patterns = ["_build", "jupyter_execute", "changes/*"]
 # Docstrings are read in editors and terminals first, so names stand in plain backquotes: here they are links where that can be.
