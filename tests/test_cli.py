@@ -325,6 +325,28 @@ def test_screen_cuts_off_json():
     assert 60 == len(lines[4]) and lines[4].endswith("bbb\u2026")
 
 
+def test_several_kinds():
+    """Events of several kinds have the columns of all, in an order that does not follow the newest one."""
+    row = trade("A")
+    first, second = (drawn(OPEN, {"t": row, "b": DELTA}, recent, None, width=140) for recent in ([row, DELTA], [DELTA, row]))
+    assert first[2] == second[2]
+    assert "time symbol side price size id kind bids/asks".split() == first[2].split()[:8]
+    assert any("buy" in line for line in first) and any("delta" in line for line in first)
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (80, "whitebit trades   open   12.3 events/s   dropped 0   gaps 0"),
+        (50, "whitebit trades   open   dropped 0   gaps 0"),
+        (40, "whitebit tr\u2026   open   dropped 0   gaps 0"),
+    ],
+)
+def test_narrow_head(width, line):
+    """Where the first line is too long, what was lost stays in it."""
+    assert line == drawn(OPEN, {"A": trade("A")}, [trade("A")], None, width=width)[0].rstrip()
+
+
 def test_no_rich(monkeypatch, capsys):
     """Without rich, a terminal gets lines, and a hint once."""
     monkeypatch.setitem(sys.modules, "rich.live", None)

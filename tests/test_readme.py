@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 from displays import display
 
+import exchange_ws
+
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that an example may take; reached only when something is broken.
 LIMIT_S = 60.0
+
+#: How lines of the log begin.
+NAMES = tuple(exchange_ws.clients())
 
 DIRECTIVE = ".. code-block:: python\n\n"
 
@@ -29,10 +34,13 @@ def examples(text: str) -> list[str]:
     return blocks
 
 
-PAGES = ["README.rst", "docs/quickstart.rst", "docs/streams.rst", "docs/whitebit.rst"]
-PAGES = ["README.rst", "docs/quickstart.rst", "docs/whitebit.rst", "docs/observability.rst"]
-PAGES = ["README.rst", "docs/quickstart.rst", "docs/whitebit.rst", "docs/orderbook.rst"]
-PAGES = ["README.rst", "docs/quickstart.rst", "docs/streams.rst", "docs/whitebit.rst", "docs/orderbook.rst"]
+PAGES = [
+    "README.rst",
+    *(
+        f"docs/{name}.rst"
+        for name in "quickstart streams orderbook recording whitebit bybit bitzoom observability testing".split()
+    ),
+]
 EXAMPLES = [
     pytest.param(example, id=f"{page}-{number}")
     for page in PAGES
@@ -78,7 +86,7 @@ def test_example(example, environment, tmp_path):
     )
     lines = ended.stderr.splitlines()
     if "drop()" in example:  # the log warns of a loss, as it should
-        lines = [line for line in lines if not line.startswith("whitebit")]
+        lines = [line for line in lines if not line.startswith(NAMES)]
     assert (0, []) == (ended.returncode, lines)
 
 

@@ -17,6 +17,7 @@ import csv
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from exchange_ws import ExchangeError, WhiteBIT
@@ -79,6 +80,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, metavar="N", help="end after so many candles")
     parser.add_argument("--sandbox", action="store_true", help="use an offline exchange")
     arguments = parser.parse_args()
+    if arguments.file.endswith(".parquet") and find_spec("pyarrow") is None:
+        parser.error("a .parquet file needs pyarrow: python -m pip install pyarrow")
     with contextlib.ExitStack() as stack:
         client = WhiteBIT()
         if arguments.sandbox:

@@ -31,6 +31,7 @@ from exchange_ws.events import Gap
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 #: Seconds between two drawings of the table: as fast as digits can be read.
 REDRAW_S = 0.1
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     topics, options = topics_and_options(arguments.words)
     if sys.stdout is None:
         return  # nobody will read it, as after `| head`
-    title = (arguments.exchange, arguments.channel)
+    title = (arguments.exchange, " ".join([arguments.channel, *topics]))
     view = Lines(arguments.exchange) if arguments.json or not sys.stdout.isatty() else view_for_terminal(title)
     with client_of(arguments, on_state=view.on_state) as client:
         # Not `with subscription`: the client's end is its end too, without a round trip that a dead link would delay.
@@ -187,7 +188,7 @@ class _LiveTable:
         self._title = title
         # Drawn by this thread, not by one of rich's: the table is never seen half changed.
         self._live = Live(auto_refresh=False, vertical_overflow="crop")
-        self._newest: dict[Any, Any] = {}  # by symbol
+        self._newest: dict[Any, Any] = {}  # by kind and symbol
         self._recent: collections.deque[Any] = collections.deque(maxlen=200)  # newest first; more than any terminal's lines
         self._arrivals: collections.deque[tuple[float, int]] = collections.deque()  # (monotonic seconds, number of events)
         self._gap: Gap | None = None
@@ -213,9 +214,10 @@ class _LiveTable:
                 continue
             self._gap = getattr(item, "gap", None) or self._gap
             symbol = getattr(item, "symbol", None)
-            self._newest[symbol] = item
+            self._newest[type(item), symbol] = item
             self._recent.appendleft(item)
-        self._arrivals.append((now, len(items)))
+        # What an exchange replays at the beginning says nothing of how much comes.
+        self._arrivals.append((now, sum(not getattr(item, "snapshot", False) for item in items)))
         while self._arrivals[0][0] < now - RATE_WINDOW_S:
             self._arrivals.popleft()
         rate = sum(number for _, number in self._arrivals) / max(1.0, min(RATE_WINDOW_S, now - self._began))
@@ -231,28 +233,47 @@ class _LiveTable:
 def screen(
     status: Status, newest: dict[Any, Any], recent: Sequence[Any], gap: Gap | None, height: int, width: int
 ) -> RenderableType:
-    """The live table: *newest* by symbol, *recent* newest first, in at most *height* lines of *width* characters."""
+    """The live table: *newest* by kind and symbol, *recent* newest first, in at most *height* lines of *width* characters."""
     from rich.console import Group
     from rich.text import Text
 
-    head = Text(no_wrap=True, overflow="ellipsis")
-    head.append(f"{status.exchange} ", "bold")
-    head.append(f"{status.channel}   ", "bold cyan")
-    head.append(status.state, STATE_STYLES.get(status.state, ""))
-    head.append(f"   {status.rate:.1f} events/s")
-    head.append(f"   dropped {status.dropped}", "yellow" if status.dropped else "dim")
-    head.append(f"   gaps {status.gaps}", "yellow" if status.gaps else "dim")
+    head = _head(status, width)
     note = Text(no_wrap=True, overflow="ellipsis")
     if not recent:
         return Group(head, Text("waiting for the first event", "dim"))
-    rows = max(2, height - 7)  # beside them: the head, a blank line, the names of the columns, two rules, the note, the cursor
+    # Beside them: the head, a blank line, the names of the columns, two rules, the note, the cursor, and what Ctrl-C leaves.
+    rows = max(2, height - 8)
     shown = list(newest.values())
     if len(shown) > rows // 2:
-        shown = [item for item in recent if newest.get(getattr(item, "symbol", None)) is item][: rows // 2]
+        present = {id(item) for item in newest.values()}
+        shown = [item for item in recent if id(item) in present][: rows // 2]
         note.append(f"{len(shown)} of {len(newest)} symbols   ")
     if gap is not None:
         note.append(gap_text(gap), "yellow")
     return Group(head, Text(), _table(shown, recent[: rows - len(shown)], width), note)
+
+
+def _head(status: Status, width: int) -> Text:
+    """The first line. Where it is too long, the rate is left out, and the channel cut: what was lost is always to be seen."""
+    from rich.text import Text
+
+    parts = [
+        (status.state, STATE_STYLES.get(status.state, "")),
+        (f"{status.rate:.1f} events/s", ""),
+        (f"dropped {status.dropped}", "yellow" if status.dropped else "dim"),
+        (f"gaps {status.gaps}", "yellow" if status.gaps else "dim"),
+    ]
+    beside = len(status.exchange) + 1
+    if beside + len(status.channel) + sum(3 + len(text) for text, _ in parts) > width:
+        del parts[1]
+    room = max(1, width - beside - sum(3 + len(text) for text, _ in parts))
+    channel = status.channel if len(status.channel) <= room else status.channel[: room - 1] + "\u2026"
+    head = Text(no_wrap=True, overflow="ellipsis")
+    head.append(f"{status.exchange} ", "bold")
+    head.append(channel, "bold cyan")
+    for text, style in parts:
+        head.append(f"   {text}", style)
+    return head
 
 
 def _table(newest: Sequence[Any], recent: Sequence[Any], width: int) -> Table:
@@ -262,8 +283,11 @@ def _table(newest: Sequence[Any], recent: Sequence[Any], width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    columns = ("time", "symbol", *COLUMNS.get(type(recent[0]).__name__, ("data",)))
-    rows = [[cell(row, column) for column in columns] for row in (*newest, *recent)]
+    kinds = {type(row).__name__ for row in (*newest, *recent)}
+    names = [name for kind in COLUMNS if kind in kinds for name in COLUMNS[kind]]  # in an order that no event changes
+    names += [] if kinds <= COLUMNS.keys() else ["data"]
+    columns = tuple(dict.fromkeys(("time", "symbol", *names)))
+    rows = [[_cell_of(row, column) for column in columns] for row in (*newest, *recent)]
     widths = {column: max(cell_len(text) for text in (column, *texts)) for column, texts in zip(columns, zip(*rows))}
     shown = fitting(widths, width)
     table = Table(
@@ -304,6 +328,11 @@ def fitting(widths: dict[str, int], width: int) -> list[str]:
             break
         shown.remove(column)
     return shown
+
+
+def _cell_of(item: Any, column: str) -> str:
+    """`cell`, but data only of what has no columns of its own."""
+    return "" if column == "data" and type(item).__name__ in COLUMNS else cell(item, column)
 
 
 def cell(item: Any, column: str) -> str:
