@@ -5,8 +5,8 @@ Candles of WhiteBIT's trades, to a CSV file, or to Parquet if pyarrow is install
     python docs/examples/candle_builder.py candles.parquet --market ETH_USDT --interval 60
 
 An interval without trades has no row. Where trades may be missing, the column `missing` says why: "start" and "end" of the
-recording, or the reason of a gap; an interval within a gap has a row without prices. Nothing is smoothed over. A candle is
-written when a trade of a later one has come. Ends after --count candles, or with Ctrl-C, which completes the file.
+recording, or the reason of a gap; an interval within a gap has a row without prices. A candle is written when a trade of a
+later one has come. Ends after --count candles, or with Ctrl-C, which completes the file.
 """
 
 from __future__ import annotations
@@ -31,19 +31,17 @@ def candles(trades: Iterable[Trade], interval: int) -> Iterator[dict[str, Any]]:
     row: dict[str, Any] = {}
     for trade in trades:
         start = int(trade.time // interval) * interval
-        # What is missing was traded between the last trade that we have and this one: all of it by the exchange's clock.
         missing = "" if trade.gap is None or trade.gap.repaired else trade.gap.reason
         row = row or begun(start, "start")
         row["missing"] = row["missing"] or missing
         while row["start"] < start:
             yield row
             row = begun(row["start"] + interval if missing else start, missing)
-        row["open"] = trade.price if row["open"] is None else row["open"]
+        row["open"] = row["open"] or trade.price
         row["high"] = max(trade.price, row["high"] or trade.price)
         row["low"] = min(trade.price, row["low"] or trade.price)
         row["close"] = trade.price
-        row["volume"] += trade.size
-        row["trades"] += 1
+        row.update(volume=row["volume"] + trade.size, trades=row["trades"] + 1)
     if row:
         yield {**row, "missing": row["missing"] or "end"}
 
@@ -56,8 +54,7 @@ def write(path: str, rows: Iterable[dict[str, Any]]) -> None:
     if path.endswith(".parquet"):
         import pyarrow.parquet
 
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)  # such a file is written as a whole
-        return
+        return pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)  # such a file is written as a whole
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
