@@ -124,7 +124,8 @@ class OrderBook:
         self._hole: Gap | None = None  # found in the exchange's numbers, until there is a new snapshot
         self._broken: list[Exception] = []  # what is to be logged of it
         self._carried: Gap | None = None  # what is missing before the next update that is applied
-        self._torn = False  # true while something that was taken is not applied: who is interrupted leaves it so
+        self._behind = False  # true while what was received is being applied: who is interrupted leaves it so
+        self._torn = False  # the same while something that was taken is not applied
         self._over = False  # all is applied that will ever come
         self._asks = Budget(ASKS)
         self._ask_at = math.inf  # the moment from which on a new snapshot has to be asked for, while the book is not whole
@@ -354,7 +355,7 @@ class OrderBook:
 
     def _refresh(self) -> None:
         """Apply all that was received before this call, and ask for a new snapshot if that leaves a hole. With no lock held."""
-        if not (self._news or self._torn):
+        if not (self._news or self._behind):
             return
         with self._lock:
             asks = self._catch_up()
@@ -391,15 +392,18 @@ class OrderBook:
     def _catch_up(self) -> bool:
         """Requires `_lock`. Apply what was received. Whether a new snapshot has to be asked for now."""
         if self._torn:  # Ctrl-C, on a thread that read: what it had taken is lost, or applied by half
-            self._torn = False
             self._break()
-        if self._news:
+            self._torn = False
+        if self._news or self._behind:
+            interrupted, self._behind = self._behind, True
             self._news = False  # before the look: what comes after it is told anew
             subscription, before = self._subscription, self._count
             enough = subscription._taken + subscription.qsize()
             while True:
                 if subscription._taken > enough:  # the rest came meanwhile: in a flood, who reads would never have his answer
-                    self.wake()
+                    if not self._news:
+                        self._tell(self)  # first: between these two lines may be Ctrl-C
+                        self._news = True
                     break
                 ended = subscription._ended
                 self._torn = True
@@ -411,8 +415,9 @@ class OrderBook:
                     break
                 self._apply(item)
                 self._torn = False
-            if self._count > before or self._over:
+            if interrupted or self._count > before or self._over:
                 self._changed.notify_all()
+            self._behind = False
         if self._book.whole or self._over:
             return False
         now = self._clock.now()

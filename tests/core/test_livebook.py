@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import json
+import linecache
 import logging
 import sys
 import threading
@@ -200,6 +202,58 @@ def interrupting(take, calls):
         return item
 
     return taken
+
+
+def read_interrupted_at(line, desk):
+    """Read the book with Ctrl-C before that line of the code of live books; whether it came so far."""
+    lines = 0
+
+    def trace(frame, kind, argument):
+        nonlocal lines
+        if frame.f_code.co_filename != livebook.__file__:
+            return None
+        # As in the test of merged streams, not before a with-statement's way out.
+        if kind == "line" and not linecache.getline(livebook.__file__, frame.f_lineno).lstrip().startswith("with "):
+            lines += 1
+            if lines == line:
+                raise KeyboardInterrupt
+        return trace
+
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        assert desk.book.best_bid is not None
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(former)
+    return lines >= line
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a tracer meets no signal's places on a with-statement's way out here")
+@pytest.mark.parametrize("over", [False, True])
+def test_interrupted_anywhere(over):
+    """Ctrl-C at any line, on a thread that reads: the book has all that was received, or knows that it has not, and tells."""
+    line, reached = 0, True
+    while reached:
+        line += 1
+        desk = Desk()
+        desk.put(push(1))
+        desk.book.keep()
+        waiting = Aside(desk.book.wait)
+        desk.clock.until_waited(1)
+        desk.put(push(2, 1), push(3, 2))
+        if over:
+            desk.subscription.finish()
+        reached = read_interrupted_at(line, desk)
+        stale, gaps = desk.book.stale, [gap.reason for gap in desk.book.gaps]
+        assert (3, [], over) == (desk.book.sequence, gaps, stale) or (["sequence"], True) == (gaps, stale), line
+        if gaps and not over:
+            desk.put(push(9))
+            desk.book.keep()
+        with contextlib.suppress(SubscriptionClosed):
+            waiting.result()
+    assert line > 20
 
 
 # Reading ---------------------------------------------------------------------------------------------------------------------
