@@ -73,7 +73,8 @@ class Side:
 
     def replace(self, levels: Iterable[tuple[Number, Number]]) -> None:
         """Have these levels and no others, whatever their order."""
-        sizes = {price: size for price, size in levels if size}
+        # hot path
+        sizes = {price: size for price, size in levels if size > 0 or _refused(size)}
         prices = sorted(sizes)
         if prices and prices[0].__class__ is float and isnan(sum(prices)):  # a Decimal that is no number cannot be sorted
             raise ValueError("a price that is no number")
@@ -84,13 +85,13 @@ class Side:
         # hot path
         prices, sizes = self.prices, self.sizes
         for price, size in levels:
-            if size:
+            if size > 0:
                 if price not in sizes:
                     if price != price:
                         raise ValueError("a price that is no number")
                     insort(prices, price)
                 sizes[price] = size
-            elif price in sizes:
+            elif not _refused(size) and price in sizes:
                 del sizes[price], prices[bisect_left(prices, price)]
 
     def cut(self, limit: int) -> None:
@@ -160,7 +161,7 @@ class Book:
         UsageError
             Its numbers are text.
         ValueError, ArithmeticError, TypeError
-            A price is no number, or none that can be compared. The book is not `whole` either.
+            A price or a size is no number, or a size below 0. The book is not `whole` either.
         """
         # hot path
         if self.whole:
@@ -320,6 +321,13 @@ class Book:
         if number is None or number != number or isinstance(value, bool):
             raise UsageError(f"{name}={value!r}: takes a number")
         return number
+
+
+def _refused(size: Number) -> bool:
+    """False for a size of 0, which means that nothing stands there; raises for one that is none."""
+    if size != 0:
+        raise ValueError("a size that is no number, or below 0")
+    return False
 
 
 def _named(update: BookUpdate) -> str:

@@ -436,12 +436,12 @@ class OrderBook:
             self._ask_in(AGAIN_S if item.reason in ("reconnect", "silent") else 0.0)
             return
         assert isinstance(item, BookUpdate)
-        if self._text:
-            item.bids = tuple([(Decimal(price), Decimal(size)) for price, size in item.bids])
-            item.asks = tuple([(Decimal(price), Decimal(size)) for price, size in item.asks])
         if item.gap is not None:
             self._carried = item.gap
         try:
+            if self._text:
+                item.bids = tuple([(Decimal(price), Decimal(size)) for price, size in item.bids])
+                item.asks = tuple([(Decimal(price), Decimal(size)) for price, size in item.asks])
             applied = self._book.apply(item)
         except (SequenceGap, *UNREADABLE) as error:
             self._broken.append(error)

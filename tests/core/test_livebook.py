@@ -112,11 +112,12 @@ def test_crossed():
     assert ((True, 1), ["sequence"]) == (desk.state(), [gap.reason for gap in desk.book.gaps])
 
 
-@pytest.mark.parametrize("price", ["NaN", "many"])
-def test_unreadable(price):
-    """A change that cannot be read, or not be applied, is a hole; its gap says which."""
-    desk = Desk()
-    desk.put(push(1), push(2, 1, bids=[(price, "1")]))
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("level", [("NaN", "1"), ("many", "1"), ("98", "NaN"), ("98", "many"), ("98", "-1")])
+def test_unreadable(level, text):
+    """A change that cannot be read, or not be applied, is a hole, and no error of who reads the book; its gap says which."""
+    desk = Desk(text)
+    desk.put(push(1), push(2, 1, bids=[level]))
     assert ((True, 1), 1) == (desk.state(), len(desk.book.gaps))
 
 
