@@ -196,6 +196,8 @@ class Connection:
     def restate(self, topics: frozenset[Topic]) -> None:
         """Have *topics* stated again, soon, for their snapshots. Neither writes nor waits."""
         with self._lock:
+            if self._tap is not None:
+                self._tap.restates(topics)
             self._session.restate(topics)
         self.nudge()
 

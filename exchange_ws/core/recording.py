@@ -113,6 +113,10 @@ class Tap:
     def unwants(self, sink: object, topics: Iterable[Topic]) -> None:
         self._note(sub=self._number_of(sink), unwant=sorted(topic.name for topic in topics))
 
+    def restates(self, topics: Iterable[Topic]) -> None:
+        """*topics* are to be stated again, for their snapshots."""
+        self._note(restate=sorted(topic.name for topic in topics))
+
     def ticked(self) -> None:
         """The session's deadlines were looked at, and one was over."""
         self._note(tick=True)

@@ -247,6 +247,10 @@ class Line(Connection):
         if not self.wanted(sink):
             sink.left(self)
 
+    def restates(self, names: Iterable[str]) -> None:
+        known = {topic.name: topic for topic in self.held()}
+        self.restate(frozenset(known[name] for name in names if name in known))
+
     def losing(self, line: Mapping[str, Any]) -> None:
         self._heard_ns = line["since"]
         what = f"{self.name}: lost, as recorded: {line['lost']}"
@@ -532,6 +536,8 @@ class Replay:
             connection.wants(sink, sink.named(line["want"]), line.get("within"))
         elif "unwant" in line:
             self._unwant(connection, self._subscriptions[line["sub"]], line)
+        elif "restate" in line:
+            connection.restates(line["restate"])
         elif "tick" in line:
             connection.ticked()
         elif "act" in line:

@@ -18,6 +18,7 @@ from exchange_facts import later
 from held_clock import LIMIT_S, Aside, HeldClock
 from life_helpers import wait_no_threads
 
+import exchange_ws
 from exchange_ws import Backoff, OrderBook
 from exchange_ws.core import livebook
 from exchange_ws.core.livebook import AGAIN_S, ASKS
@@ -458,6 +459,24 @@ def test_over_a_socket(box):
         until(book, lambda: not book.stale)
         assert (true_book(box, 10), ["sequence"]) == ((book.bids, book.asks), [gap.reason for gap in book.gaps])
         assert 1 == ws.stats()["gaps"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_recorded(box, tmp_path, refused):
+    """A replay subscribes anew where the book did, with the same outcome."""
+    with box.client(record=tmp_path / "a.jsonl") as ws, ws.order_book("BTC_USDT", limit=10) as book:
+        if refused:
+            box.reject()
+        lie(box)
+        box.wait_received(lambda body: body.get("method") == "depth_subscribe", 2)
+        box.step(3)
+        ws.ping()
+        assert (refused, not refused) == (book.closed, (book.bids, book.asks) == true_book(box, 10))
+    with exchange_ws.replay(tmp_path / "a.jsonl", speed=None) as day:
+        updates = day.collect()
+        (subscription,) = day.subscriptions
+        assert (0, refused) == (day.stats()["unsaid"], isinstance(subscription.error, SubscriptionRejected))
+    assert book.snapshot().sequence == [update for update in updates if update.sequence != 7][-1].sequence
 
 
 def test_two_books_of_a_market(box):
