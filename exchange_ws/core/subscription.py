@@ -814,7 +814,12 @@ class Subscription(Stream):
     def _readable(self) -> bool:
         """Requires `_guard`. Whether something waits that a consumer gets, or the end does: markers are ours."""
         waits = len(self._buffer) > self._markers or bool(self._decoded or self._answers)
-        return waits or self._ended or (self._wants_gaps and bool(self._buffer or self._head))
+        return waits or self._ended or (self._wants_gaps and self._gap_waits())
+
+    def _gap_waits(self) -> bool:
+        """Whether a gap is among the markers, where there is nothing else: a few. Copied, for consumers take from them."""
+        markers = [*(payload for _, payload in self._buffer.copy()), *self._head.copy()]
+        return any(isinstance(marker, Gap) for marker in markers)
 
     def _end(self, error: ExchangeError | None) -> None:
         """Requires `_guard`."""
