@@ -57,8 +57,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # No colours but these, which can be read on white and on black, and no style sheet, which some notebooks take out. The rest is
 # the theme's own, paler where it matters less.
 RULE = "1px solid rgba(128,128,128,.35)"
-SIDES = {"buy": "#2a9d5c", "sell": "#d9534f"}
-STATES = {"open": "#2a9d5c", "connecting": "#c98a00", "reconnecting": "#c98a00", "closed": "#d9534f"}
+SIDES = {"buy": "#2a9d5c", "bid": "#2a9d5c", "sell": "#d9534f", "ask": "#d9534f"}
+STATES = {"open": "#2a9d5c", "connecting": "#c98a00", "reconnecting": "#c98a00", "stale": "#c98a00", "closed": "#d9534f"}
 WARNING = "#c98a00"
 PALE = "opacity:.65"
 CELL = "padding:1px 10px 1px 0;border:0;background:transparent;white-space:nowrap;vertical-align:top"
@@ -144,7 +144,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], words: Iterable
     Parameters
     ----------
     words
-        Columns that stand at the left, being no numbers. In one that is called "side", "buy" and "sell" have colours.
+        Columns that stand at the left, being no numbers. In one that is called "side", those of `SIDES` have colours.
     """
     left = [column in words for column in columns]
     names = [_cell("th", name.replace("_", " "), at, f"{PALE};font-weight:normal") for name, at in zip(columns, left)]

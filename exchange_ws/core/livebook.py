@@ -10,7 +10,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from html import escape
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -308,23 +307,19 @@ class OrderBook:
             return f"<OrderBook {self._subscription.name}: {self._book.shown()}{state}>"
 
     def _repr_html_(self) -> str:
-        """A small ladder, for notebooks."""
+        """A small ladder, for notebooks. Goes on after the end and in a forked child."""
+        from exchange_ws import display
+
+        name = self._subscription.name
+        if self._subscription._foreign:  # the lock is the parent's
+            return display.card(name, ["of another process"], state="closed")
         self._refresh()
         with self._lock:
-            (bids, asks), stale = self._book.top(SHOWN), self._is_stale
-            spread, mid = self._book.spread, self._book.mid
-        cell = "<td style='text-align:right;color:{}'>{}</td><td style='text-align:right'>{}</td>"
-
-        def rows(levels: list[tuple[Number, Number]], color: str) -> str:
-            cells = (cell.format(color, escape(_plain(price)), escape(_plain(size))) for price, size in levels)
-            return "".join(f"<tr>{row}</tr>" for row in cells)
-
-        between = "empty" if mid is None else f"mid {_plain(mid)}, spread {_plain(spread)}"
-        title = escape(self._subscription.name) + (" <b>stale</b>" if stale else "")
-        return (
-            f"<table><caption>{title}</caption><tr><th>price</th><th>size</th></tr>{rows(asks[::-1], '#b22222')}"
-            f"<tr><td colspan='2' style='text-align:center'>{escape(between)}</td></tr>{rows(bids, '#2e7d32')}</table>"
-        )
+            state = "closed" if self._over else "stale" if self._is_stale else "open"
+            (bids, asks), spread, mid = self._book.top(SHOWN), self._book.spread, self._book.mid
+        facts = ["empty"] if mid is None else [f"mid {display.digits(mid)}", f"spread {display.digits(spread)}"]
+        rows = [("ask", *level) for level in reversed(asks)] + [("bid", *level) for level in bids]
+        return display.card(name, facts, display.table(("side", "price", "size"), rows), state=state)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -494,7 +489,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _plain(number: Number) -> str:
-    return format(number, "f") if isinstance(number, Decimal) else str(number)

@@ -340,6 +340,9 @@ def test_shown():
     desk.put(push(1, bids=[("0.00000001", "1")]))
     assert "<OrderBook test: 1E-8 / 101, 1 bids, 1 asks>" == repr(desk.book)
     assert "0.00000001" in desk.book._repr_html_()
+    desk.put(push(2, bids=[("1e-999999", "1")]))
+    assert len(desk.book._repr_html_()) < 5000
+    desk.put(push(4, bids=[("0.00000001", "1")]))
     desk.book.close()
     assert "<OrderBook test: 1E-8 / 101, 1 bids, 1 asks, closed>" == repr(desk.book)
 

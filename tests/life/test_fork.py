@@ -132,8 +132,7 @@ MORE = {
     "merge": lambda: merge(full),
     "with": lambda: ws.__enter__(),
     "repr": lambda: FACTS if repr(ws) and repr(full) and repr(merged) else None,
-    "repr": lambda: FACTS if repr(ws) and repr(full) else None,
-    "in a notebook": lambda: FACTS if all("another process" in each._repr_html_() for each in (ws, full)) else None,
+    "in a notebook": lambda: FACTS if all("another process" in each._repr_html_() for each in (ws, full, book)) else None,
     "subscribe_trades": lambda: ws.subscribe_trades("BTC_USDT"),
     "request_lastprice": lambda: ws.request_lastprice("BTC_USDT"),
 }
