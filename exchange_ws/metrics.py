@@ -105,8 +105,11 @@ class Collector:
             if name is None:
                 if shown is not None:
                     return
-                self._numbers[client.name] = self._numbers.get(client.name, 0) + 1
-                name = str(self._numbers[client.name])
+                number = self._numbers.get(client.name, 0) + 1
+                while (client.name, str(number)) in self._clients:  # somebody took it for a name
+                    number += 1
+                self._numbers[client.name] = number
+                name = str(number)
             labels = (client.name, name)
             if labels != shown:
                 former = self._clients.get(labels)

@@ -85,6 +85,14 @@ def test_several_clients(box, registry):
         metrics.export(first, registry=prometheus_client.CollectorRegistry())
 
 
+def test_name_that_is_a_number(box, registry):
+    """A number that somebody took for a name is left out where they are given."""
+    with box.client() as first, box.client() as second:
+        metrics.export(first, "1", registry)
+        metrics.export(second, registry=registry)
+        assert ["1", "2"] == clients_in(registry)
+
+
 def test_client_that_is_gone(box, registry):
     """A closed client is shown as such; one that nobody has any more is not, and this is no reason to keep it."""
     ws = box.client().connect()
