@@ -724,13 +724,14 @@ class Connection:
             sink.spoiled(self, received_ns)
         for sink in _there(restored):
             sink.restored(self, received_ns)
-        if OPEN in decisions.states:
-            log.info("%s: open", self.name)
         for sink, error in _addressed(decisions.ended):
             sink.end(error)
         if decisions.states:
             self._on_state()
-        decisions.log()  # last: what a handler does, or Ctrl-C in it, must not keep the others waiting
+        # Last: what a handler does, or Ctrl-C in it, must not keep the others waiting.
+        if OPEN in decisions.states:
+            log.info("%s: open", self.name)
+        decisions.log()
 
 
 def _asked_wait(error: ExchangeError) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 
 import pytest
 from wire_peers import LIMIT_S
@@ -76,3 +77,23 @@ def test_handler_that_asks_the_client(box, package_log):
             assert ws.ping() < LIMIT_S
         finally:
             package_log.removeHandler(handler)
+
+
+def test_handler_that_waits_for_the_state(box, package_log):
+    """What a handler does when a connection opens does not keep the state's listener from hearing of it."""
+    heard, seen = threading.Event(), []
+
+    class Waiting(logging.Handler):
+        def emit(self, record):
+            if record.getMessage().endswith(": open"):
+                seen.append(heard.wait(LIMIT_S))
+
+    handler = Waiting()
+    package_log.addHandler(handler)
+    ws = box.client(on_state=lambda state: heard.set() if state == "open" else None)
+    try:
+        ws.ping()  # `with`, as `connect`, would tell the state by itself
+    finally:
+        ws.close()
+        package_log.removeHandler(handler)
+    assert [True] == seen
