@@ -1440,17 +1440,25 @@ class Session:
     def _why_waiting(self, now: float) -> str:
         return ", waiting for its request budget" if self.state == OPEN and self.headroom(now) <= 0 else ""
 
+    def _why_unsaid(self, topics: Iterable[Topic], now: float) -> str:
+        """Why nothing was said of *topics*, if that is for want of budget."""
+        unsaid = self._speaks and not self._sayable().isdisjoint(topic.channel for topic in topics)
+        return ", waiting for its request budget" if unsaid and self._budget.room(now) <= self._reserve else ""
+
     def _overdue_topics(self, pending: Pending, now: float) -> None:
         for join in [join for join in self._joins if join.pending is pending]:
             self._joins.remove(join)
             names = ", ".join(sorted(topic.name for topic in join.needs))
+            what = f"subscribe {names}: not confirmed in time{self._why_unsaid(join.topics, now)}"
             self._dirty.update(topic.channel for topic in join.topics)
-            self._settle(pending, error=RequestTimeout(f"subscribe {names}: not confirmed in time", sent=self._linked))
+            self._settle(pending, error=RequestTimeout(what, sent=self._linked))
             self._release()
             self._reroute()
             self._look_whether_open(now)
             return
-        self._settle(pending, error=RequestTimeout("unsubscribe: not confirmed in time", sent=self._linked))
+        topics = frozenset().union(*(topics for topics, waiting in self._leaves if waiting is pending))
+        what = f"unsubscribe: not confirmed in time{self._why_unsaid(topics, now)}"
+        self._settle(pending, error=RequestTimeout(what, sent=self._linked))
         self._leaves = [(topics, waiting) for topics, waiting in self._leaves if waiting is not pending]
 
     def _unanswered(self, pending: Pending, command: Command) -> None:

@@ -1337,6 +1337,20 @@ def test_why_it_waited():
     assert (False, True) == (pendings[-1].error.sent, "waiting for its request budget" in str(pendings[-1].error))
 
 
+def test_why_topics_waited():
+    """So do a subscribe and an unsubscribe."""
+    talk = subscribed("price A", requests=Pace(10, 60.0, "made up"))
+    for _ in range(7):
+        talk.session.submit(QUERY, 0.0, 1000.0)
+    talk.said(0.0)
+    pendings = [talk.want(TWO, "tick B", deadline=5.0), talk.unwant(ONE, "price A", deadline=5.0)]
+    talk.said(1.0)
+    talk.session.tick(5.0)
+    assert ["subscribe tick B", "unsubscribe"] == [
+        str(pending.error).replace(": not confirmed in time, waiting for its request budget", "") for pending in pendings
+    ]
+
+
 # Heartbeat -------------------------------------------------------------------------------------------------------------------
 
 
