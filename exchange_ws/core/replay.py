@@ -316,14 +316,20 @@ class Replay:
         except BaseException:
             self._source.close()
             raise
-        self._lines: Iterator[dict[str, Any]] = iter(self._source)
-        self._ahead: dict[str, Any] | None = None
-        self._time = RecordedClock()
-        self._timer = Timer(self._time)
-        self._timer.close(0.0)  # nothing is due but by the recording
         self._reply_limit = float(about.get("timeout", 10.0))
         self._first_ns: int | None = None
         self._began = 0.0
+        self._given = 0  # events
+        self._torn = False  # True: something is halfway; see `_mend`
+        self._begin()
+
+    def _begin(self) -> None:
+        """As if nothing of the recording were played yet."""
+        self._time = RecordedClock()
+        self._timer = Timer(self._time)
+        self._timer.close(0.0)  # nothing is due but by the recording
+        self._lines: Iterator[dict[str, Any]] = iter(self._source)
+        self._ahead: dict[str, Any] | None = None
         self._connections: dict[int, Line] = {}
         self._subscriptions: dict[int, Played] = {}
         self._known: list[Played] = []
@@ -359,20 +365,9 @@ class Replay:
         SubscriptionClosed
             The recording has ended; `cut` says if that was too early.
         """
-        deadline = Deadline(self._clock, checked_timeout("timeout", timeout))
         with self._guard:
-            while not self._events:
-                if self._ended:
-                    raise SubscriptionClosed(f"{self._source.path}: the recording has ended")
-                due = self._next_due()
-                now = self._clock.now()
-                if due > now:
-                    if now >= deadline.at:
-                        raise UpdateTimeout(f"{self._source.path}: no event is due within {timeout} s")
-                    self._clock.wait(self._changed, min(due, deadline.at) - now)
-                    continue
-                self._play()
-            return self._events.popleft()
+            self._until_due(timeout)
+            return self._give(1)[0]
 
     def get_nowait(self) -> Any:
         """One event that is due already; `UpdateTimeout` if there is none."""
@@ -389,11 +384,9 @@ class Replay:
         """
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise UsageError(f"limit={limit!r}: takes a whole number of 1 or more, or None")
-        events = [self.get(timeout)]
         with self._guard:
-            while self._events and (limit is None or len(events) < limit):
-                events.append(self._events.popleft())
-        return events
+            self._until_due(timeout)
+            return self._give(limit)
 
     def collect(self, n: int | None = None, seconds: float | None = None) -> list[Any]:
         """Events as a list: *n* of them, those of so many *seconds* of the machine's time, or all that are left."""
@@ -402,17 +395,23 @@ class Replay:
         deadline = Deadline(self._clock, checked_timeout("seconds", seconds))
         events: list[Any] = []
         while n is None or len(events) < n:
+            left = deadline.remaining()
             try:
-                events.append(self.get(deadline.remaining()))
+                events += self.get_many(None if n is None else n - len(events), left)
             except (UpdateTimeout, SubscriptionClosed):
+                break
+            if left == 0.0:  # without a speed there is always more that is due
                 break
         return events
 
     def close(self) -> None:
         """Read no more. Twice is allowed."""
         with self._guard:
-            self._events.clear()
+            if self._torn:  # what is halfway is not to be read, nor to be mended
+                self._ended, self._torn = True, False
+                self._source.close()
             self._finish()
+            self._events.clear()
             self._changed.notify_all()
 
     def __enter__(self) -> Replay:
@@ -468,16 +467,72 @@ class Replay:
 
     # Inside; all requires `_guard` ----------------------------------------------------------------------------------------
 
+    def _until_due(self, timeout: float | None) -> None:
+        """Play until there is an event; raises as `get` does."""
+        deadline = Deadline(self._clock, checked_timeout("timeout", timeout))
+        if self._torn:
+            self._mend()
+        while not self._events:
+            if self._ended:
+                raise SubscriptionClosed(f"{self._source.path}: the recording has ended")
+            if os.getpid() != self._pid:  # what a child reads of the file that it shares, its parent would miss
+                raise ConnectionClosed(f"{self._source.path}: the process was forked since; open it anew in the child")
+            self._torn = True
+            due = self._next_due()
+            self._torn = False
+            now = self._clock.now()
+            if due > now:
+                if now >= deadline.at:
+                    raise UpdateTimeout(f"{self._source.path}: no event is due within {timeout} s")
+                self._clock.wait(self._changed, min(due, deadline.at) - now)
+                continue
+            self._torn = True
+            self._play()
+            self._torn = False
+
+    def _give(self, limit: int | None) -> list[Any]:
+        """What there is, at most *limit* events."""
+        self._torn = True  # until they are counted
+        count = len(self._events) if limit is None else min(limit, len(self._events))
+        events = [self._events.popleft() for _ in range(count)]
+        self._given += count
+        self._torn = False
+        return events
+
+    def _mend(self) -> None:
+        """
+        After Ctrl-C in the midst of a line, which is neither played nor not played then: play all again up to what was given.
+
+        So nothing is left out, and nothing given twice. It is seldom needed: while a line is waited for, nothing is halfway.
+        """
+        self._source.close()
+        try:
+            self._source = Lines(self._source.path)
+        except UsageError as error:
+            self._source.cut = f"{error}; it was to be read again after an interrupt, what follows is missing"
+            self._events.clear()
+            self._ended, self._torn = True, False
+            log.warning("%s", self._source.cut)
+            return
+        self._begin()
+        left = self._given
+        while left > 0 and not self._ended:
+            if not self._events:
+                self._ahead = self._ahead or next(self._lines, None)
+                self._play()
+            while self._events and left > 0:
+                self._events.popleft()
+                left -= 1
+        self._torn = False
+
     def _next_due(self) -> float:
         """The moment (the clock's) of the next line."""
-        if os.getpid() != self._pid:  # what a child reads of the file that it shares, its parent would miss
-            raise ConnectionClosed(f"{self._source.path}: the process was forked since; open the recording anew in the child")
         if self._ahead is None:
             self._ahead = next(self._lines, None)
         if self._ahead is None or self._speed is None:
             return -math.inf
         if self._first_ns is None:
-            self._first_ns, self._began = self._ahead["t"], self._clock.now()
+            self._began, self._first_ns = self._clock.now(), self._ahead["t"]
         passed_ns: int = self._ahead["t"] - self._first_ns
         return self._began + passed_ns / 1e9 / self._speed
 

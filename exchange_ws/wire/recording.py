@@ -472,14 +472,13 @@ class Lines:
                 line = _line(data[begin:end])
                 self._used += end + 1 - begin
                 begin = end + 1
-                if line is None:
+                if line is None or type(line.get("t")) is not int:
                     return self._cut_here("a line cannot be read")
                 if "end" in line:
                     return None
                 if "next" in line:
                     if not self._go_on(str(line["next"])):
                         return None
-                    begin = len(data) + 1
                     break
                 yield line
             else:

@@ -224,7 +224,9 @@ def test_what_was_flushed_survives_a_kill(tmp_path, suffix, monkeypatch):
     assert None is read(path)[1]
 
 
-@pytest.mark.parametrize("damage", [b"{", b"[]\n", b"\xff\n", b"nonsense\n", b"[" * 100_000 + b"\n"])
+@pytest.mark.parametrize(
+    "damage", [b"{", b"[]\n", b"{}\n", b'{"t":"noon"}\n', b"\xff\n", b"nonsense\n", b"[" * 100_000 + b"\n"]
+)
 def test_damaged_line(tmp_path, damage):
     """What stands behind something that is no line is not read, and that is said."""
     path = tmp_path / "a.jsonl"
