@@ -104,8 +104,11 @@ class Recording:
     def check(self) -> None:
         """`UsageError` if it cannot be made, as far as can be seen without making it."""
         path = self.path
-        if path.exists():
-            raise UsageError(f"record={str(path)!r}: is there already; take another name, or remove it")
+        rotates = self.rotate_bytes is not None or self.rotate_s is not None
+        # The second file too: what was removed of a former recording may have been only the first.
+        for there in (path, self.part(2)) if rotates else (path,):
+            if there.exists():
+                raise UsageError(f"record={str(there)!r}: is there already; take another name, or remove it")
         if not path.parent.is_dir():
             raise UsageError(f"record={str(path)!r}: there is no directory {str(path.parent)!r}")
         if path.suffix == ".zst":
@@ -118,8 +121,11 @@ class Recording:
 
 def numbered(path: Path, number: int) -> Path:
     """*path* with *number* before its suffixes."""
-    suffixes = [suffix for suffix in path.suffixes[-2:] if suffix in (*SUFFIXES, ".jsonl", ".json")]
-    ending = "".join(suffixes)
+    ending = ""
+    for suffix in reversed(path.suffixes):
+        if suffix not in (*SUFFIXES, ".jsonl", ".json"):
+            break
+        ending = suffix + ending
     return path.with_name(f"{path.name[: len(path.name) - len(ending)]}.{number}{ending}")
 
 

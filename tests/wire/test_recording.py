@@ -89,6 +89,15 @@ def test_nothing_is_overwritten(tmp_path):
     assert ("precious", "File exists") == (path.read_text(), late.stats()["error"])
 
 
+def test_second_file_of_a_former_recording(tmp_path):
+    """Where another file is to follow, one that stands there is told of at once, and not when its turn has come."""
+    (tmp_path / "a.2.jsonl").write_text("precious")
+    for options in ({"rotate_bytes": 9}, {"rotate_s": 3600}):
+        with pytest.raises(UsageError, match=r"a\.2\.jsonl': is there already"):
+            Recording(tmp_path / "a.jsonl", **options).check()
+    Recording(tmp_path / "a.jsonl").check()
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -119,7 +128,14 @@ def test_zstd_names_its_extra(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "second"),
-    [("day.jsonl.gz", "day.2.jsonl.gz"), ("day", "day.2"), ("2026.11.21.zst", "2026.11.21.2.zst"), ("a.b.json", "a.b.2.json")],
+    [
+        ("day.jsonl.gz", "day.2.jsonl.gz"),
+        ("day", "day.2"),
+        ("2026.11.21.zst", "2026.11.21.2.zst"),
+        ("a.b.json", "a.b.2.json"),
+        ("day.jsonl.part", "day.jsonl.part.2"),
+        ("day.gz.old", "day.gz.old.2"),
+    ],
 )
 def test_names_of_further_files(name, second):
     """The number stands before what tells the kind of file."""
