@@ -61,13 +61,15 @@ def run(trades: Subscription, ledger: Ledger, seconds: float, *, own_thread: boo
         while not trades.closed and time.monotonic() < end:
             time.sleep(0.1)  # the application's own work
     finally:
-        trades.close()  # ends `pump`; with `call`, waits until the last trade is in the queue
-        if own_thread:
-            feeder.join()
-        for _ in workers:
-            jobs.put(None)  # the sentinels stand behind the last trade: all are worked on
-        for thread in workers:
-            thread.join()
+        try:
+            trades.close()  # ends `pump`; with `call`, waits until the last trade is in the queue
+        finally:  # a dead link is an error there: a worker that nobody ends would keep this process for ever
+            if own_thread:
+                feeder.join()
+            for _ in workers:
+                jobs.put(None)  # the sentinels stand behind the last trade: all are worked on
+            for thread in workers:
+                thread.join()
         for market, amount in sorted(ledger.amounts.items()):
             print(f"{market:<12} {amount:>16.2f} traded")
         print(f"{ledger.trades} trades, {trades.dropped} messages dropped")

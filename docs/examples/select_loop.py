@@ -22,9 +22,10 @@ from exchange_ws import ExchangeError, Subscription, SubscriptionClosed, UpdateT
 
 def answer(listener: socket.socket, lines: Sequence[str]) -> None:
     """Tell one visitor what is known."""
-    visitor, _ = listener.accept()
-    with visitor, contextlib.suppress(OSError):  # who has left again is not our concern
-        visitor.sendall("".join(f"{line}\n" for line in lines).encode())
+    with contextlib.suppress(OSError):  # who has left again is not our concern
+        visitor, _ = listener.accept()
+        with visitor:
+            visitor.sendall("".join(f"{line}\n" for line in lines).encode())
 
 
 def serve(listener: socket.socket, prices: Subscription, tickers: Subscription, visitors: int | None) -> None:

@@ -349,6 +349,22 @@ def test_legacy_queue_works_on_all_that_came(box, own_thread, capsys):
     assert (sums, sum(map(len, expected.values()))) == (dict(ledger.amounts), ledger.trades)
 
 
+@pytest.mark.parametrize("own_thread", [False, True], ids=["call", "pump"])
+def test_legacy_queue_of_a_dead_link(box, own_thread):
+    """Where the end of the subscription is not confirmed, that is an error, and all threads end all the same."""
+    legacy = load("legacy_queue")
+    before = set(threading.enumerate())
+    with box.client(timeout=0.5) as ws:
+        trades = ws.subscribe_trades("BTC_USDT")
+        ours = set(threading.enumerate())
+        box.freeze()
+        with pytest.raises(RequestTimeout):
+            legacy.run(trades, legacy.Ledger(), 0.0, own_thread=own_thread)
+        assert set(threading.enumerate()) <= ours
+        box.thaw()
+    assert set(threading.enumerate()) <= before
+
+
 @needs_signals
 def test_select_loop(folder):
     """Visitors are told the latest prices of both subscriptions, while these go on."""
