@@ -22,6 +22,8 @@ __all__ = [
     "event_html",
     "gap_html",
     "gap_text",
+    "local",
+    "moment_of",
     "newest",
     "note",
     "rows_of",
@@ -89,11 +91,20 @@ def gap_text(gap: Any) -> str:
 
 def utc(seconds: float | None, date: bool = False) -> str:
     """UTC time of day of Unix *seconds*, to the millisecond, with its *date*; empty for None, and for what no calendar has."""
+    return _clock_time(seconds, timezone.utc, date)
+
+
+def local(seconds: float | None, date: bool = False) -> str:
+    """The same by this machine's clock."""
+    return _clock_time(seconds, None, date)
+
+
+def _clock_time(seconds: float | None, zone: timezone | None, date: bool) -> str:
     if seconds is None:
         return ""
     try:
-        moment = EPOCH + timedelta(seconds=seconds)
-    except (OverflowError, ValueError):
+        moment = (EPOCH + timedelta(seconds=seconds)).astimezone(zone)
+    except (OverflowError, ValueError, OSError):
         return ""
     return (f"{moment.date()} " if date else "") + moment.time().isoformat("milliseconds")
 
@@ -103,7 +114,7 @@ def cell(item: Any, column: str) -> str:
     if column == "data":
         return json.dumps(getattr(item, "raw", item), default=digits)
     if column == "time":
-        return utc(_time(item))
+        return utc(moment_of(item))
     if column == "start":
         return utc(item.start)
     if type(item).__name__ == "BookUpdate":
@@ -116,7 +127,8 @@ def cell(item: Any, column: str) -> str:
     return "" if value is None else digits(value)
 
 
-def _time(item: Any) -> Any:
+def moment_of(item: Any) -> Any:
+    """Unix seconds of an event, by the exchange's clock or else by ours; None for what has no time."""
     time = getattr(item, "time", None)
     return getattr(item, "received", None) if time is None else time
 
@@ -196,7 +208,7 @@ def gap_html(gap: Any) -> str:
 
 def event_html(event: Any, fields: Sequence[str]) -> str:
     """An event with its own *fields*, for notebooks."""
-    facts = [fact for fact in (event.exchange, event.channel, event.symbol, f"{utc(_time(event), date=True)} UTC") if fact]
+    facts = [fact for fact in (event.exchange, event.channel, event.symbol, f"{utc(moment_of(event), date=True)} UTC") if fact]
     parts = []
     flat = [name for name in fields if name not in ("bids", "asks")]
     if flat:

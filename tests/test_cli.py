@@ -69,7 +69,7 @@ def start():
 
     def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        process = subprocess.Popen(command(*arguments), cwd=ROOT, env=environment(), **pipes)
+        process = subprocess.Popen(command(*arguments), cwd=ROOT, **{"env": environment(), **pipes})
         limit = threading.Timer(LIMIT_S, process.kill)
         limit.start()
         started.append((process, limit))
@@ -589,17 +589,16 @@ def test_gap_is_told(start, box):
     assert "reconnect" == marked["gap"]["reason"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudoterminals of this kind")
-def test_stream_on_a_terminal(start):
-    """On a terminal, a table with the number of events a second and the newest trades is drawn, and left there."""
+def drawn_by(start, *arguments, width=80, **variables):
+    """What a command draws on a terminal until it ends, which is without an error."""
     import fcntl
     import pty
     import struct
     import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = start("stream", "whitebit", "trades", "BTC_USDT", "--sandbox", "--count", "101", stdout=theirs)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    process = start(*arguments, stdout=theirs, env=environment(**variables))
     os.close(theirs)
     drawn = bytearray()
     while True:
@@ -612,5 +611,20 @@ def test_stream_on_a_terminal(start):
         drawn += chunk
     os.close(ours)
     assert (0, "") == (process.wait(LIMIT_S), process.stderr.read())
-    for text in ("whitebit", "events/s", "BTC_USDT", "price"):
-        assert text in drawn.decode()
+    return drawn.decode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudoterminals of this kind")
+def test_stream_on_a_terminal(start):
+    """On a terminal, a table with the number of events a second and the newest trades is drawn, and left there."""
+    drawn = drawn_by(start, "stream", "whitebit", "trades", "BTC_USDT", "--sandbox", "--count", "101")
+    assert [] == [text for text in ("whitebit", "events/s", "BTC_USDT", "price") if text not in drawn]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudoterminals of this kind")
+@pytest.mark.parametrize("width", [80, 20])
+@pytest.mark.parametrize("command", [("stream", "whitebit", "trades", "BTC_USDT"), ("book", "whitebit", "BTC_USDT")], ids="sb")
+def test_terminal_of_few_letters(start, command, width):
+    """A locale without blocks, rules and dots, on a narrow terminal too, is drawn with what it has."""
+    drawn = drawn_by(start, *command, "--sandbox", "--count", "3", width=width, PYTHONIOENCODING="ascii")
+    assert ("whitebit" in drawn, command[0] == "book" and width == 80) == (True, "##" in drawn)

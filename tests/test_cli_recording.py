@@ -121,7 +121,7 @@ def test_progress(monkeypatch):
         with progress.Progress() as line:
             line.show(5, "open")
             line.show(6, "not drawn: too soon")
-        wanted = "\r\x1b[K5 events, 0.0/s, open\r\x1b[K" if stream.isatty() else ""
+        wanted = "\r\x1b[K5 events, 5.0/s, open\r\x1b[K" if stream.isatty() else ""
         assert wanted == stream.getvalue()
 
 

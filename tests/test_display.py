@@ -121,8 +121,8 @@ def test_events(thing, text):
 
 @pytest.mark.parametrize("seconds", [None, float("nan"), float("inf"), -1e300, 1e18])
 def test_times_that_no_calendar_has(seconds):
-    """They are left out, and no error: a notebook would show a traceback instead of the event."""
-    assert "" == display.utc(seconds)
+    """They are left out, and no error: a notebook would show a traceback instead of the event, and a command end."""
+    assert ("", "") == (display.utc(seconds), display.local(seconds))
 
 
 def test_client_and_subscriptions():

@@ -9,6 +9,7 @@ network refused, 2 wrong usage, 130 Ctrl-C. An error is one line on stderr.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Without a handler, the standard library prints warnings to stderr; what a user has to know is told by the commands.
         for name in ("exchange_ws", "websockets"):
             logging.getLogger(name).addHandler(logging.NullHandler())
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a letter that the locale has not is no reason to end; JSON has none
         arguments = parser().parse_args(argv)
         arguments.run(arguments)
         if sys.stdout is not None:  # None: this process was started with it closed; then `print` does nothing

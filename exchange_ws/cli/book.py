@@ -9,7 +9,6 @@ import json
 import math
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,12 +19,14 @@ from exchange_ws.cli.common import (
     add_exchange,
     client_of,
     examples,
+    live_or_lines,
     plain,
     positive_int,
     seconds,
     tell,
     topics_and_options,
 )
+from exchange_ws.cli.progress import Rate
 from exchange_ws.display import digits, gap_text
 from exchange_ws.errors import SubscriptionClosed, UpdateTimeout, UsageError
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two drawings, as fast as digits can be read, and between two looks at whether the book has gone stale.
 REDRAW_S = 0.1
-#: Seconds over which the rate of changes is measured.
-RATE_WINDOW_S = 3.0
 #: Levels a side where nothing is told, and lines that the ladder has beside its levels.
 DEPTH, FRAME = 10, 5
 #: Characters of a bar at most, and at least for it to be worth a column.
@@ -166,13 +165,8 @@ def to_json(name: dict[str, str], state: State, depth: int) -> str:
 
 def _view_for_terminal(arguments: argparse.Namespace) -> _View:
     """A live ladder, or lines where that cannot be."""
-    try:
-        return _LiveLadder(arguments)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "rich":
-            raise
-        tell("for a live ladder: python -m pip install 'rich>=13'")
-        return _Lines(arguments)
+    view: _View = live_or_lines("ladder", lambda: _LiveLadder(arguments), lambda: _Lines(arguments))
+    return view
 
 
 class _LiveLadder:
@@ -185,8 +179,9 @@ class _LiveLadder:
         self._depth = arguments.depth
         # Drawn by this thread, not by one of rich's: the ladder is never seen half changed.
         self._live = Live(auto_refresh=False, vertical_overflow="crop")
-        self._came: deque[tuple[float, int]] = deque()  # (monotonic seconds, number of changes)
-        self._began = time.monotonic()
+        # Where it cannot write blocks, as in another locale, the ladder has bars all the same.
+        self._bar = "█" if self._live.console.encoding.startswith("utf") else "#"
+        self._rate = Rate()
         self._drawn = -math.inf
 
     def __enter__(self) -> _LiveLadder:
@@ -199,19 +194,18 @@ class _LiveLadder:
 
     def show(self, state: State) -> None:
         now = time.monotonic()
-        self._came.append((now, state.changes))
-        while self._came[0][0] < now - RATE_WINDOW_S:
-            self._came.popleft()
-        rate = sum(number for _, number in self._came) / max(1.0, min(RATE_WINDOW_S, now - self._began))
+        rate = self._rate.after(state.changes)
         # Always handed over, so that what is drawn last is the last state; drawn only as often as eyes can follow.
         size = self._live.console.size
-        self._live.update(ladder(self._title, state, rate, self._depth, size.height, size.width))
+        self._live.update(ladder(self._title, state, rate, self._depth, size.height, size.width, self._bar))
         if now - self._drawn >= REDRAW_S:
             self._drawn = now
             self._live.refresh()
 
 
-def ladder(title: tuple[str, str], state: State, rate: float, depth: int, height: int, width: int) -> RenderableType:
+def ladder(
+    title: tuple[str, str], state: State, rate: float, depth: int, height: int, width: int, bar: str = "█"
+) -> RenderableType:
     """At most *depth* levels a side in *height* lines of *width* characters: asks above, bids below, the best in the middle."""
     from rich.console import Group
     from rich.text import Text
@@ -239,7 +233,7 @@ def ladder(title: tuple[str, str], state: State, rate: float, depth: int, height
         )
         line.stylize(color, 0, columns[0])
         if longest:
-            line.append("  " + "█" * max(1, round(longest * total / most)), color)
+            line.append("  " + bar * max(1, round(longest * total / most)), color)
         lines.append(line)
     names = Text("  ".join(name.rjust(least) for name, least in zip(("price", "size", "total")[:kept], columns)), "dim")
     # An empty level keeps its line, so that the best prices stay where they are.

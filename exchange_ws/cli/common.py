@@ -11,7 +11,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -136,6 +136,17 @@ def tell(text: str) -> None:
     if sys.stderr is None:  # closed from the start; `print` would take stdout instead
         return
     print("exchange-ws:", " ".join(text.split()), file=sys.stderr, flush=True)
+
+
+def live_or_lines(what: str, live: Callable[[], Any], lines: Callable[[], Any]) -> Any:
+    """What a terminal is shown: a *live* table or ladder, or *lines* where rich is not installed, which draws the former."""
+    try:
+        return live()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "rich":
+            raise
+    tell(f"for a live {what}: python -m pip install 'rich>=13'")
+    return lines()
 
 
 @contextlib.contextmanager

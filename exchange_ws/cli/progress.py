@@ -9,10 +9,26 @@ import time
 from collections import deque
 from typing import Any
 
-__all__ = ["Progress", "size_text"]
+__all__ = ["Progress", "Rate", "size_text"]
 
 REDRAW_S = 0.2  # as fast as a number can be read
 RATE_WINDOW_S = 3.0  # over which the rate is measured
+
+
+class Rate:
+    """How many a second there were lately."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._came: deque[tuple[float, int]] = deque()  # (monotonic seconds, how many)
+
+    def after(self, number: int) -> float:
+        """So many more came; the rate now."""
+        now = time.monotonic()
+        self._came.append((now, number))
+        while self._came[0][0] < now - RATE_WINDOW_S:
+            self._came.popleft()
+        return sum(number for _, number in self._came) / max(1.0, min(RATE_WINDOW_S, now - self._began))
 
 
 class Progress:
@@ -28,7 +44,8 @@ class Progress:
     def __init__(self, shown: bool = True) -> None:
         self._shown = shown and sys.stderr is not None and sys.stderr.isatty()
         self._drawn = -math.inf
-        self._counts: deque[tuple[float, int]] = deque()  # (monotonic seconds, count)
+        self._events = 0  # when it was drawn
+        self._rate = Rate()
 
     def __enter__(self) -> Progress:
         return self
@@ -43,11 +60,8 @@ class Progress:
         if not self._shown or now < self._drawn + REDRAW_S:
             return
         self._drawn = now
-        self._counts.append((now, events))
-        while self._counts[0][0] < now - RATE_WINDOW_S:
-            self._counts.popleft()
-        began, before = self._counts[0]
-        rate = (events - before) / (now - began) if now > began else 0.0
+        rate = self._rate.after(events - self._events)
+        self._events = events
         line = f"{events} events, {rate:.1f}/s, {text}"
         print("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1], end="", file=sys.stderr, flush=True)
 

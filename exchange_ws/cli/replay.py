@@ -11,6 +11,7 @@ import exchange_ws
 from exchange_ws.cli.common import examples, seconds, tell
 from exchange_ws.cli.progress import Progress
 from exchange_ws.cli.stream import Lines, view_for_terminal
+from exchange_ws.display import local
 from exchange_ws.errors import SubscriptionClosed, UpdateTimeout
 
 #: Seconds for which events are gathered before they are shown: many at a time where nothing waits, soon enough for eyes.
@@ -59,9 +60,8 @@ class _Played:
 
     @property
     def state(self) -> str:
-        moment = self._day.time
-        clock = "" if moment is None else time.strftime(", at %Y-%m-%d %H:%M:%S", time.localtime(moment))
-        return f"replaying, {self._day.fraction:.0%} read{clock}"
+        clock = local(self._day.time, date=True)[:-4]  # milliseconds are faster than eyes
+        return f"replaying, {self._day.fraction:.0%} read{clock and f', at {clock}'}"
 
     @property
     def gaps(self) -> list[Any]:

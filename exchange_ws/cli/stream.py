@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,12 +18,14 @@ from exchange_ws.cli.common import (
     add_exchange,
     client_of,
     examples,
+    live_or_lines,
     positive_int,
     seconds,
     tell,
     to_json,
     topics_and_options,
 )
+from exchange_ws.cli.progress import Rate
 from exchange_ws.display import COLUMNS, WORDS, gap_text
 from exchange_ws.errors import SubscriptionClosed, UpdateTimeout
 from exchange_ws.events import Gap
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two drawings of the table: as fast as digits can be read.
 REDRAW_S = 0.1
-#: Seconds over which the table's rate is measured.
-RATE_WINDOW_S = 3.0
 
 #: Columns that go first where the terminal is narrow, in this order.
 LESSER = ("id", "bids/asks", "ask_size", "bid_size")
@@ -156,13 +156,8 @@ class Lines:
 
 def view_for_terminal(title: tuple[str, str]) -> _View:
     """A live table, or lines where that cannot be."""
-    try:
-        return _LiveTable(title)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != "rich":
-            raise
-        tell("for a live table: python -m pip install 'rich>=13'")
-        return Lines(title[0])
+    view: _View = live_or_lines("table", lambda: _LiveTable(title), lambda: Lines(title[0]))
+    return view
 
 
 @attrs.frozen
@@ -189,10 +184,9 @@ class _LiveTable:
         # Drawn by this thread, not by one of rich's: the table is never seen half changed.
         self._live = Live(auto_refresh=False, vertical_overflow="crop")
         self._newest: dict[Any, Any] = {}  # by kind and symbol
-        self._recent: collections.deque[Any] = collections.deque(maxlen=200)  # newest first; more than any terminal's lines
-        self._arrivals: collections.deque[tuple[float, int]] = collections.deque()  # (monotonic seconds, number of events)
+        self._recent: deque[Any] = deque(maxlen=200)  # newest first; more than any terminal's lines
+        self._rate = Rate()
         self._gap: Gap | None = None
-        self._began = time.monotonic()
         self._drawn = -math.inf
 
     def on_state(self, state: str) -> None:
@@ -217,10 +211,7 @@ class _LiveTable:
             self._newest[type(item), symbol] = item
             self._recent.appendleft(item)
         # What an exchange replays at the beginning says nothing of how much comes.
-        self._arrivals.append((now, sum(not getattr(item, "snapshot", False) for item in items)))
-        while self._arrivals[0][0] < now - RATE_WINDOW_S:
-            self._arrivals.popleft()
-        rate = sum(number for _, number in self._arrivals) / max(1.0, min(RATE_WINDOW_S, now - self._began))
+        rate = self._rate.after(sum(not getattr(item, "snapshot", False) for item in items))
         status = Status(*self._title, client.state, rate, subscription.dropped, len(subscription.gaps))
         # Always handed over, so that what is drawn last is all that came; drawn only as often as eyes can follow.
         size = self._live.console.size
@@ -338,12 +329,5 @@ def _cell_of(item: Any, column: str) -> str:
 def cell(item: Any, column: str) -> str:
     """The text of one field, as `display.cell` makes it, but with the local time of day."""
     if column == "time":
-        return _clock_time(getattr(item, "time", None) or getattr(item, "received", None))
+        return display.local(display.moment_of(item))
     return display.cell(item, column)
-
-
-def _clock_time(seconds: float | None) -> str:
-    """Local time of day, to the millisecond."""
-    if seconds is None:
-        return ""
-    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}"
