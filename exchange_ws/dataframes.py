@@ -19,6 +19,8 @@ __all__ = ["check", "to_dataframe"]
 LEFT_OUT = ("raw", "gap")
 #: Seconds from 1970 within which a time has nanoseconds in 64 bits.
 TIME_LIMIT_S = 9.2e9
+#: Whole numbers below it fit into 64 bits.
+WHOLE_LIMIT = 2**63
 
 
 def check(numbers: Any = None) -> None:
@@ -90,8 +92,11 @@ def _column(values: Sequence[Any], kind: Any, numbers: Any) -> pandas.Series[Any
         return pandas.Series(values, dtype="Int64" if word == "int" else "boolean")
     if word == "Number":
         return _numbers(values, numbers)
-    # Ids, which are numbers here and words there, and levels of a book.
-    return pandas.Series(values) if any(isinstance(value, int) for value in values) else pandas.Series(values, dtype=object)
+    # Ids, which are numbers here and words there, and levels of a book. By way of a float, as pandas has whole numbers where
+    # one is missing, an id would become another one.
+    known = [value for value in values if value is not None]
+    whole = known and all(isinstance(value, int) and abs(value) < WHOLE_LIMIT for value in known)
+    return pandas.Series(values, dtype="Int64" if whole else object)
 
 
 def _moments(values: Sequence[float | None]) -> pandas.Series[Any]:

@@ -37,7 +37,7 @@ def test_trades(numbers):
     """Times are UTC, prices and sizes exact, or floats on request; whole numbers and truths are what they are."""
     frame = exchange_ws.to_dataframe([TRADE, attrs.evolve(TRADE, id=8, gap=Gap("overflow", 1.0))], numbers=numbers)
     number = "float64" if numbers is float else "object"
-    rest = {"id": "int64", "price": number, "size": number, "side": TEXT, "snapshot": "boolean", "gap": TEXT}
+    rest = {"id": "Int64", "price": number, "size": number, "side": TEXT, "snapshot": "boolean", "gap": TEXT}
     assert {**COMMON, **rest} == kinds(frame)
     assert ([0.1 if numbers else Decimal("0.1")] * 2, [0, 1]) == (list(frame["price"]), list(frame.index))
     assert ["overflow"] == list(frame["gap"].dropna())
@@ -78,6 +78,15 @@ def test_several_kinds():
     assert (2, ["trades", "candles"]) == (len(frame), list(frame["channel"]))
     assert {"price": "float64", "start": UTC, "interval": "Int64", "snapshot": "boolean"}.items() <= kinds(frame).items()
     assert [True, False] == list(frame["start"].isna())
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"), [([2**53 + 1, 2**53 + 3], "Int64"), ([2**70, 7], "object"), (["a", 7], "object"), (["a", "b"], "object")]
+)
+def test_ids_are_exact(ids, kind):
+    """Beside events without one, an id is what it was, and never a float."""
+    frame = exchange_ws.to_dataframe([*(attrs.evolve(TRADE, id=each) for each in ids), CANDLE])
+    assert (kind, ids, True) == (str(frame["id"].dtype), list(frame["id"][:2]), pandas.isna(frame["id"][2]))
 
 
 def test_book_updates():
