@@ -12,9 +12,11 @@ often where drawing takes long. Nothing is drawn while nothing changes.
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -27,6 +29,8 @@ from exchange_ws.errors import SubscriptionClosed, UpdateTimeout, UsageError
 from exchange_ws.events import Event, Gap
 
 __all__ = ["client_made", "live_chart", "live_table"]
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two drawings: as fast as digits can be read.
 REDRAW_S = 0.2
@@ -401,7 +405,7 @@ class Tidy:
         if self.made:
             self.made = False
             self._forget_outputs(getattr(result, "execution_count", None))
-            if getattr(result, "success", False):
+            if getattr(result, "success", False) and _keeps_engine(getattr(sys, "last_value", None)):
                 _forget_error(self._shell)
             gc.collect()
 
@@ -433,11 +437,24 @@ def _forget_error(shell: Any) -> None:
         shell.InteractiveTB.tb = None
 
 
+def _keeps_engine(error: BaseException | None) -> bool:
+    """Whether *error* has one of our objects: it came out of our code, or through a function that had one."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            # What a cell has are the names of the notebook: they keep it anyway.
+            names = {} if frame.f_locals is frame.f_globals else frame.f_locals
+            if str(frame.f_globals.get("__name__")).startswith("exchange_ws.") or any(map(_is_engine, names.values())):
+                return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _is_engine(value: Any) -> bool:
-    """Whether *value* is a client, a subscription or the like, or has one in it, as ``ws, trades`` at the end of a cell."""
-    if isinstance(value, (list, tuple)):
-        return any(map(_is_engine, value[:10]))
-    return any(kind.__module__.startswith(ENGINE) for kind in type(value).__mro__)
+    """Whether *value* is a client, a subscription or the like, or a list of some, as ``ws, trades`` at the end of a cell."""
+    values = value[:10] if isinstance(value, (list, tuple)) else (value,)
+    return any(str(kind.__module__).startswith(ENGINE) for one in values for kind in type(one).__mro__)
 
 
 #: Of each shell, in practice one.
@@ -445,12 +462,15 @@ _tidies: dict[int, Tidy] = {}
 
 
 def client_made() -> None:
-    """A client was made in a process that has imported IPython. Any thread; never waits."""
-    from IPython import get_ipython
+    """A client was made in a process that has imported IPython. Any thread; never waits, and never fails."""
+    try:
+        from IPython import get_ipython
 
-    shell = get_ipython()
-    if shell is not None:
-        tidy = _tidies.get(id(shell))
-        if tidy is None:
-            tidy = _tidies[id(shell)] = Tidy(shell)
-        tidy.made = True
+        shell = get_ipython()
+        if shell is not None:
+            tidy = _tidies.get(id(shell))
+            if tidy is None:
+                tidy = _tidies[id(shell)] = Tidy(shell)
+            tidy.made = True
+    except Exception as error:  # another thread is still importing it, somebody has put something else in its place
+        log.debug("cells that are run again are not tidied: %s: %s", type(error).__name__, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import types
 import xml.dom.minidom
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+import exchange_ws
 from exchange_ws import notebook
 from exchange_ws.errors import ConnectFailed, SubscriptionClosed, UpdateTimeout, UsageError
 from exchange_ws.events import BookTicker, BookUpdate, Gap, Other, Trade
@@ -208,6 +210,66 @@ def test_without_ipython(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", None)
     with pytest.raises(UsageError, match=r"pip install 'exchange_ws\[notebook\]'"):
         notebook.live_chart(Stream())
+
+
+def made_of(**names):
+    module = types.ModuleType("IPython")
+    vars(module).update(names)
+    return module
+
+
+@pytest.mark.parametrize(
+    "found",
+    [None, made_of(), made_of(get_ipython=lambda: None), made_of(get_ipython=object), made_of(get_ipython=lambda: 1 / 0)],
+    ids=["barred", "half imported", "no shell", "another shell", "broken"],
+)
+def test_client_where_ipython_is_strange(monkeypatch, found):
+    """Whatever is imported as IPython, clients are made as everywhere."""
+    monkeypatch.setitem(sys.modules, "IPython", found)
+    assert "idle" == exchange_ws.WhiteBIT().state
+
+
+class Shell:
+    """As much of IPython's as cells are followed by."""
+
+    def __init__(self):
+        self.events = types.SimpleNamespace(register=lambda *_: None)
+        self.user_ns = {"_oh": {}}
+        self.user_ns_hidden = {}
+        self.displayhook = types.SimpleNamespace()
+
+
+def failed(function, *args):
+    """The error of a call."""
+    try:
+        function(*args)
+    except Exception as error:
+        return error
+    raise AssertionError("no error")
+
+
+def with_client():
+    ws = exchange_ws.WhiteBIT()
+    raise KeyError(ws.state)
+
+
+@pytest.mark.parametrize(
+    ("call", "kept"),
+    [
+        ((int, "x"), True),
+        ((exchange_ws.WhiteBIT, "no url"), False),
+        ((with_client,), False),
+    ],
+    ids=["another", "ours", "has a client"],
+)
+def test_error_of_a_former_cell(monkeypatch, call, kept):
+    """What a user may want to debug stays, unless it keeps a client."""
+    system = types.SimpleNamespace(last_value=failed(*call))
+    monkeypatch.setattr(notebook, "sys", system)
+    tidy = notebook.Tidy(Shell())
+    tidy.made = True
+    tidy.after_cell(types.SimpleNamespace(success=True, execution_count=2))
+    assert kept == hasattr(system, "last_value")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
