@@ -246,8 +246,12 @@ class Stream:
         deadline = Deadline(self._clock, checked_timeout("seconds", seconds))
         events: list[Any] = []
         while n is None or len(events) < n:
+            left = deadline.remaining()
             try:
-                events.append(self.get(deadline.remaining()))
+                if left == 0.0:  # what there is, at once: who is slower than a flood would never come to an end
+                    events += self.get_many(None if n is None else n - len(events), left)
+                    break
+                events.append(self.get(left))
             except (UpdateTimeout, SubscriptionClosed):
                 break
             except ExchangeError as error:

@@ -423,7 +423,8 @@ def test_get_many():
     assert ([1], [2, 3], [4, 5]) == tuple(ids(subscription.get_many(limit)) for limit in (1, 2, None))
 
 
-def test_get_many_in_a_flood(monkeypatch):
+@pytest.mark.parametrize("read", [lambda it: it.get_many(), lambda it: it.collect(seconds=0.0)], ids=["get_many", "collect"])
+def test_reading_in_a_flood(monkeypatch, read):
     """It gives what was there, and a little that came meanwhile: it does not go on for as long as more comes."""
     subscription = made()
     put(subscription, *range(1, 11))
@@ -435,7 +436,7 @@ def test_get_many_in_a_flood(monkeypatch):
         return take()
 
     monkeypatch.setattr(subscription, "_take", take_while_more_comes)
-    assert 10 <= len(subscription.get_many()) <= 10 + LOOK_EVERY
+    assert 10 <= len(read(subscription)) <= 10 + LOOK_EVERY
 
 
 def test_get_many_waits_for_one():
