@@ -18,7 +18,18 @@ import attrs
 from exchange_ws.core.dialect import parse
 from exchange_ws.errors import ConnectFailed, UsageError
 
-__all__ = ["Answer", "Credentials", "Token", "ask_token", "checked_token", "next_nonce", "post", "redacted", "sign"]
+__all__ = [
+    "Answer",
+    "Credentials",
+    "Token",
+    "ask_token",
+    "checked_token",
+    "next_nonce",
+    "post",
+    "redacted",
+    "secrets_of",
+    "sign",
+]
 
 #: A token, or what gives a fresh one each time it is called.
 Token = Union[str, Callable[[], str]]
@@ -76,6 +87,12 @@ def next_nonce(now_ms: int) -> int:
 def sign(secret: str, payload: bytes, digest: str) -> str:
     """HMAC of *payload* in hexadecimal; *digest* is "sha256" or "sha512"."""
     return hmac.new(secret.encode(), payload, getattr(hashlib, digest)).hexdigest()
+
+
+def secrets_of(credentials: Credentials | None, token: Token | None = None) -> tuple[str, ...]:
+    """What of these is not to be recorded; what a function gives is known when it has given it."""
+    given = () if credentials is None else (credentials.api_key, credentials.api_secret)
+    return (*given, token) if isinstance(token, str) else given
 
 
 def redacted(text: str, *secrets: str) -> str:

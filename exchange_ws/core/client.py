@@ -26,7 +26,7 @@ from exchange_ws.core.decoding import Tally
 from exchange_ws.core.dialect import Dialect
 from exchange_ws.core.errand import Errand
 from exchange_ws.core.messages import Command, Limits, Pace, Topic
-from exchange_ws.core.recording import Tap, fields_of
+from exchange_ws.core.recording import Secrets, Tap, fields_of
 from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription, percentiles
 from exchange_ws.core.timer import Timer
@@ -279,6 +279,7 @@ class Client:
     name: ClassVar[str]
 
     _closed = True  # guarded by _lock
+    _given: Secrets | None = None  # what it was given to log in with; set before the constructor here
 
     def __init__(self, endpoints: Mapping[str, Endpoint], **options: Any) -> None:
         self._options = Options.of(options)
@@ -322,6 +323,7 @@ class Client:
         self._closing: set[threading.Thread] = set()  # who called `close`; added to by anyone, in one step of the interpreter
         self._errands: set[Errand] = set()  # of closes that have not come to their end; changed as `_closing` is
         self._numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # of subscriptions, in a recording
+        self._hidden = self._given or Secrets()  # in a recording
         self._recorder = None if self._options.record is None else self._new_recorder(self._options.record)
         self._closed = False  # last: until here there is nothing to close
         if "IPython" in sys.modules:
@@ -969,7 +971,7 @@ class Client:
         reach = Reach(self, where)
         tap = None
         if self._recorder is not None:
-            tap = Tap(self._recorder, self._made, self._numbers.__getitem__, self._clock.time_ns)
+            tap = Tap(self._recorder, self._made, self._numbers.__getitem__, self._clock.time_ns, self._hidden)
             tap.made(session.name, where.name, urlsplit(where.url).hostname)
         connection = Connection(
             session,

@@ -5,13 +5,14 @@ A session does nothing by itself, so a replay that tells the same to another one
 the same subscriptions, with the same gaps. `core/replay.py` reads what is written here.
 
 Secrets are never given to the recorder. Of a login nothing is written but that it was said, of its answer nothing but that it
-was accepted, since there are exchanges that repeat the token there. Wherever else a secret of a login should come up, it is
-replaced.
+was accepted, since there are exchanges that repeat the token there. Wherever else a secret of a login should come up, or a key
+or token that the client was given, it is replaced: also in a request that its user makes, and on its other connections.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
@@ -22,7 +23,7 @@ from exchange_ws.core.messages import LOGIN, Command, Outgoing, Topic
 from exchange_ws.errors import ExchangeError
 from exchange_ws.wire.recording import SECRET_LENGTH, Recorder, hidden
 
-__all__ = ["Tap", "fields_of", "topic_of"]
+__all__ = ["Secrets", "Tap", "fields_of", "topic_of"]
 
 SECRETS = 64  # that are looked for, those of the latest logins: a token of an hour ago is of no use to anybody
 
@@ -58,6 +59,28 @@ def _written(secret: str) -> str:
     return json.dumps(secret)[1:-1].replace("/", "\\/")
 
 
+class Secrets:
+    """
+    What one client must not write, whichever of its connections says or hears it: what it was given, and of its logins.
+
+    Threads: connections add under their locks; `_guard`, a leaf, guards it all.
+    """
+
+    def __init__(self, given: Iterable[str] = ()) -> None:
+        self._guard = threading.Lock()
+        self._given = tuple(given)
+        self._latest: deque[str] = deque(maxlen=SECRETS)
+        self.texts: tuple[str, ...] = ()  #: replaced, never mutated: anyone reads, and the recorder's thread has former ones
+        self.add(())
+
+    def add(self, secrets: Iterable[str]) -> None:
+        with self._guard:
+            self._latest.extend(secrets)
+            known = (*self._given, *self._latest)
+            texts = {text for secret in known for text in (secret, _written(secret)) if len(text) >= SECRET_LENGTH}
+            self.texts = tuple(sorted(texts, key=len, reverse=True))  # one may be a part of another
+
+
 class Tap:
     """
     One connection's end of a recorder.
@@ -65,12 +88,19 @@ class Tap:
     All of it is called with the connection's lock held, so that the lines stand in the order in which the session was told.
     """
 
-    def __init__(self, recorder: Recorder, number: int, number_of: Callable[[object], int], time_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        number: int,
+        number_of: Callable[[object], int],
+        time_ns: Callable[[], int],
+        secrets: Secrets,
+    ) -> None:
         self._recorder = recorder
         self._number = number
         self._number_of = number_of  # of a subscription
         self._time_ns = time_ns
-        self._secrets: tuple[str, ...] = ()  # replaced, never mutated: the recorder's thread has the former ones
+        self._secrets = secrets
 
     def made(self, name: str, endpoint: str, host: str | None) -> None:
         """The connection is there, and starts to dial."""
@@ -80,14 +110,13 @@ class Tap:
         """There is a link."""
         line: dict[str, Any] = {"up": True}
         if login is not None:
-            secrets = deque((*self._secrets, *map(_written, login.secrets), *login.secrets), maxlen=SECRETS)
-            self._secrets = tuple(dict.fromkeys(secret for secret in secrets if len(secret) >= SECRET_LENGTH))
+            self._secrets.add(login.secrets)
             line.update(login=login.method, again=login.replay)
         self._note(**line)
 
     def said(self, command: Command, outgoing: Outgoing, within_s: float | None, asked: bool) -> None:
         """*command* is on its way, its answer is waited for so long; *asked*: the session has not thought of it by itself."""
-        text = None if command.kind == LOGIN or command.secret else hidden(outgoing.data.decode(), self._secrets)
+        text = None if command.kind == LOGIN or command.secret else hidden(outgoing.data.decode(), self._secrets.texts)
         line: dict[str, Any] = {"out": text, "kind": command.kind, "method": command.method, "key": outgoing.key}
         if command.channel is not None:
             line["channel"] = command.channel
@@ -99,7 +128,7 @@ class Tap:
 
     def received(self, messages: Sequence[bytes], received_ns: int, spare: bool) -> None:
         """*messages* came; *spare*: none of them is more than an update."""
-        self._recorder.received(self._number, messages, received_ns, self._secrets, spare)
+        self._recorder.received(self._number, messages, received_ns, self._secrets.texts, spare)
 
     def answered(self, accepted: bool, received_ns: int) -> None:
         """Something came while the login was waiting for its answer, and was that if *accepted*."""

@@ -26,10 +26,11 @@ import exchange_ws
 from exchange_ws import Backoff
 from exchange_ws.clock import SystemClock
 from exchange_ws.core.messages import LOGIN, Command, Outgoing
-from exchange_ws.core.recording import Tap, fields_of, topic_of
+from exchange_ws.core.recording import Secrets, Tap, fields_of, topic_of
 from exchange_ws.core.session import Session
 from exchange_ws.errors import (
     AuthenticationError,
+    RequestRejected,
     RequestTimeout,
     SubscriptionClosed,
     SubscriptionRejected,
@@ -317,6 +318,20 @@ def test_no_secret_is_recorded(name, facts, path, secrets, seed):
     assert '"out":null,"kind":"login"' in path.read_text()
 
 
+def test_credentials_in_a_request(path):
+    """What the client was given is in no line either if its user says it in a request of his own, on any connection."""
+    with Sandbox("whitebit", seed=1, tick=None) as box, box.client(record=path) as ws:
+        given = [box.api_key, box.api_secret]
+        assert isinstance(raised(lambda: ws.request("no_such_method", given)), RequestRejected)
+        kept = box.token
+    with Sandbox("whitebit", seed=1, tick=None) as box:
+        second = path.with_name("token.jsonl")
+        with exchange_ws.WhiteBIT(box.url, token=kept, record=second) as ws:
+            assert isinstance(raised(lambda: ws.request("no_such_method", [kept])), RequestRejected)
+    text = path.read_text() + second.read_text()
+    assert ([], True) == ([secret for secret in (*given, kept) if secret in text], '"no_such_method' in text.replace("\\", ""))
+
+
 #: Of all that can be typed, but digits: what stands beside a secret is made of these, and cannot be taken for a part of it.
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_categories=["Nd"]), min_size=SECRET_LENGTH)
 
@@ -324,20 +339,26 @@ SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_cat
 @given(
     secret=SECRETS.filter(lambda text: text not in HIDDEN),
     around=st.tuples(*[st.text("0123456789")] * 2),
-    place=st.sampled_from(["push", "answer", "said", "as json", "late"]),
+    place=st.sampled_from(["push", "answer", "said", "as json", "late", "given", "elsewhere"]),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_echo_is_recorded(tmp_path, secret, around, place):
     """Wherever an exchange, or we, say the secret of a login again, it is in no byte of the file, nor in any of its lines."""
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
     recorder = Recorder(exchange_ws.Recording(path), {}, SystemClock(), "test")
-    tap = Tap(recorder, 1, id, SystemClock().time_ns)
-    tap.dialled(Command("log in", (secret,), LOGIN, secret=True, secrets=(secret,)))
-    tap.said(Command("log in", (secret,), LOGIN, secret=True, secrets=(secret,)), Outgoing(secret.encode(), "1"), None, False)
+    secrets = Secrets([secret] if place == "given" else [])
+    tap = Tap(recorder, 1, id, SystemClock().time_ns, secrets)
+    # Who says it, or hears it, may be another connection of the same client, without a login of its own.
+    login = Tap(recorder, 2, id, SystemClock().time_ns, secrets) if place == "elsewhere" else tap
+    if place == "given":
+        login.dialled(None)
+    else:
+        login.dialled(Command("log in", (secret,), LOGIN, secret=True, secrets=(secret,)))
+    login.said(Command("log in", (secret,), LOGIN, secret=True, secrets=(secret,)), Outgoing(secret.encode(), "1"), None, False)
     if place == "late":
         tap.dialled(Command("log in", (), LOGIN, secrets=("another one",)))
     text = json.dumps(secret).replace("/", "\\/") if place == "as json" else secret.join(around)
-    if place == "said":
+    if place in ("said", "given", "elsewhere"):
         tap.said(Command("say"), Outgoing(text.encode(), "2"), None, True)
     else:
         tap.received([text.encode()], 5, spare=place != "answer")

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from exchange_ws.core.auth import Token, ask_token, checked_token
 from exchange_ws.core.client import Client, Endpoint, SubscribeOptions
 from exchange_ws.core.messages import LOGIN, SUBSCRIBE, UNSUBSCRIBE, Command, Topic
+from exchange_ws.core.recording import Secrets
 from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import UsageError
 from exchange_ws.exchanges.bitzoom.dialect import (
@@ -118,6 +119,7 @@ class Bitzoom(Client):
             raise UsageError("token: there is nothing in it")
         url = url_of(host)
         self._token = token
+        self._given = Secrets([_bare(token)] if isinstance(token, str) else [])
         self._checks = check_parameters
         super().__init__(
             {

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from exchange_ws.core.auth import Credentials, redacted, sign
+from exchange_ws.core.auth import Credentials, redacted, secrets_of, sign
 from exchange_ws.core.client import Client, Endpoint, SubscribeOptions
 from exchange_ws.core.dialect import dump
 from exchange_ws.core.messages import LOGIN, Command, Topic
+from exchange_ws.core.recording import Secrets
 from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import AuthenticationError, ExchangeError, UsageError
 from exchange_ws.exchanges.bybit.spot_v3_dialect import PRIVATE, PUBLIC, topics
@@ -97,6 +98,7 @@ class BybitSpotV3(Client):
             raise UsageError(f"testnet={testnet!r}: takes True or False")
         host = TESTNET_HOST if testnet else HOST
         self._credentials = Credentials.of(api_key, api_secret)
+        self._given = Secrets(secrets_of(self._credentials))
         endpoints = (
             Endpoint("public", host + PUBLIC_PATH if public_url is None else public_url, PUBLIC),
             Endpoint(

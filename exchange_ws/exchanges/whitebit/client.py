@@ -7,10 +7,21 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Union, cast
 
-from exchange_ws.core.auth import Credentials, Token, ask_token, checked_token, next_nonce, post, redacted, sign
+from exchange_ws.core.auth import (
+    Credentials,
+    Token,
+    ask_token,
+    checked_token,
+    next_nonce,
+    post,
+    redacted,
+    secrets_of,
+    sign,
+)
 from exchange_ws.core.client import Client, Endpoint, SubscribeOptions
 from exchange_ws.core.dialect import dump
 from exchange_ws.core.messages import LOGIN, Command, Topic
+from exchange_ws.core.recording import Secrets
 from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import AuthenticationError, ConnectFailed, RateLimited, UsageError
 from exchange_ws.exchanges.whitebit.dialect import (
@@ -118,6 +129,7 @@ class WhiteBIT(Client):
         self.rest_url = region_rest_url if rest_url is None else rest_url.rstrip("/")
         self._credentials = Credentials.of(api_key, api_secret)
         self._token = checked_token(token)
+        self._given = Secrets(secrets_of(self._credentials, self._token))
         where = region_url if url == URL else url
         endpoints = {
             "public": Endpoint("public", where, WHITEBIT),
