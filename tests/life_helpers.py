@@ -33,9 +33,7 @@ def facts_of(name: str) -> dict[str, Any]:
 def our_threads() -> list[threading.Thread]:
     """Threads of clients, not of sandboxes."""
     return [
-        thread
-        for thread in threading.enumerate()
-        if thread.name.startswith("exchange-ws ") and "sandbox" not in thread.name
+        thread for thread in threading.enumerate() if thread.name.startswith("exchange-ws ") and "sandbox" not in thread.name
     ]
 
 

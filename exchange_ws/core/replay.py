@@ -495,8 +495,7 @@ class Replay:
         self._torn = True  # until they are counted
         count = len(self._events) if limit is None else min(limit, len(self._events))
         events = [self._events.popleft() for _ in range(count)]
-        self._given += count
-        self._torn = False
+        self._given, self._torn = self._given + count, False  # in one line: Ctrl-C between the two would cost all of them
         return events
 
     def _mend(self) -> None:

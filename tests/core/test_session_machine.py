@@ -140,7 +140,6 @@ class Exchange:
             return name in self.on
         return name in self.on or (name[-1] not in self.bad and name.split()[0] + " *" in self.on)
 
-
     def news(self, name: str) -> bytes:
         """An update of this topic, under its id where it has one."""
         return update(f"price {self.ids[name]}" if self.language == "ids" else name)

@@ -328,4 +328,3 @@ def test_hundred_threads(name):
             assert ([], 300, [shared]) == (problems, sum(turns.values()), list(ws.subscriptions))
             ws.connect(LIMIT_S)
             assert ws.ping() > 0
-

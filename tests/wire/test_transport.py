@@ -1204,7 +1204,9 @@ def test_socks_without_its_library(connect, monkeypatch):
         connect("ws://exchange.test", proxy="socks5://127.0.0.1:1080")
 
 
-@pytest.mark.parametrize("proxy", ["", "ftp://user:hidden@host", "https://user:hidden@host", "http://", "http://host:x", "http://[::1"])
+@pytest.mark.parametrize(
+    "proxy", ["", "ftp://user:hidden@host", "https://user:hidden@host", "http://", "http://host:x", "http://[::1"]
+)
 def test_invalid_proxy(connect, proxy):
     """A proxy that cannot be used is the caller's error, and its credentials are not in it."""
     with pytest.raises(UsageError, match="proxy: ") as caught:
@@ -1242,7 +1244,8 @@ def test_environment(monkeypatch, url, environment, proxy):
 
 
 @pytest.mark.parametrize(
-    ("variable", "scheme"), [("http_proxy", "http://"), ("http_proxy", ""), ("ALL_PROXY", "socks5h://"), ("http_proxy", "socks5h://")]
+    ("variable", "scheme"),
+    [("http_proxy", "http://"), ("http_proxy", ""), ("ALL_PROXY", "socks5h://"), ("http_proxy", "socks5h://")],
 )
 def test_proxy_of_the_environment(connect, monkeypatch, variable, scheme):
     """The scheme of its URL says of which kind the environment's proxy is, not the variable's name; without one it is HTTP."""
