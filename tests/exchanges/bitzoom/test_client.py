@@ -403,6 +403,7 @@ def test_refused_request(either, make):
     "arguments",
     [
         ("logon", "sub", {"token": "x"}),
+        ("/api/v1/Logon", "sub", {"token": "x"}),
         ("", "sub", {}),
         (None, "sub", {}),
         ("/api/v1/ticker", "call", {}),
