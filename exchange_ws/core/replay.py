@@ -48,6 +48,7 @@ __all__ = ["Replay"]
 log = logging.getLogger(__name__)
 
 GROUP = 256  # messages of one read that are played at once
+LINE_S = 0.5  # longer than anybody else plays one line
 ROOM = 2**40  # messages that a subscription here may have: all are read before the next line is, so there are few
 SLACK_S = 0.005  # by which a deadline of the recording may seem not to be over yet: two clocks were read, one after the other
 FIRST_SERIAL = 10**9  # ids of what is said here are above those in the recording, where the language has ids
@@ -321,6 +322,7 @@ class Replay:
         self._began = 0.0
         self._given = 0  # events
         self._torn = False  # True: something is halfway; see `_mend`
+        self._closing = False  # not guarded: set by `close`, and looked at by who plays
         self._begin()
 
     def _begin(self) -> None:
@@ -405,14 +407,14 @@ class Replay:
         return events
 
     def close(self) -> None:
-        """Read no more. Twice is allowed."""
-        with self._guard:
-            if self._torn:  # what is halfway is not to be read, nor to be mended
-                self._ended, self._torn = True, False
-                self._source.close()
-            self._finish()
-            self._events.clear()
-            self._changed.notify_all()
+        """Read no more. Twice is allowed; anybody may call it anywhere, in a signal's function too."""
+        self._closing = True
+        # Who has the lock for longer is this very thread, which a signal has interrupted as it played; it looks at that later.
+        if self._guard.acquire(timeout=LINE_S):
+            try:
+                self._shut()
+            finally:
+                self._guard.release()
 
     def __enter__(self) -> Replay:
         return self
@@ -470,8 +472,10 @@ class Replay:
     def _until_due(self, timeout: float | None) -> None:
         """Play until there is an event; raises as `get` does."""
         deadline = Deadline(self._clock, checked_timeout("timeout", timeout))
-        if self._torn:
+        if self._torn and not self._closing:
             self._mend()
+        if self._closing:
+            self._shut()
         while not self._events:
             if self._ended:
                 raise SubscriptionClosed(f"{self._source.path}: the recording has ended")
@@ -489,6 +493,17 @@ class Replay:
             self._torn = True
             self._play()
             self._torn = False
+            if self._closing:
+                self._shut()
+
+    def _shut(self) -> None:
+        """`close`. What is halfway is not to be read, nor to be mended."""
+        if self._torn:
+            self._ended, self._torn = True, False
+            self._source.close()
+        self._finish()
+        self._events.clear()
+        self._changed.notify_all()
 
     def _give(self, limit: int | None) -> list[Any]:
         """What there is, at most *limit* events."""

@@ -199,6 +199,17 @@ def test_close_ends_a_wait(play):
         day.get()
 
 
+def test_close_where_a_line_is_played(play, monkeypatch):
+    """As a signal's function does, on the very thread that reads: it waits for nothing, and ends what is read."""
+    day = play()
+    day.get_many()
+    play_line = day._play
+    monkeypatch.setattr(day, "_play", lambda: (day.close(), play_line()))
+    assert [] == day.collect()
+    with pytest.raises(SubscriptionClosed):
+        day.get()
+
+
 def test_threads_share_it(play):
     """Threads that read the same replay get each event once."""
     day = play()
