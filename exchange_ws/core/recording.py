@@ -150,6 +150,10 @@ class Tap:
         """The session's deadlines were looked at, and one was over."""
         self._note(tick=True)
 
+    def looked(self, silent: Mapping[str, float]) -> None:
+        """It was looked which topics have fallen silent: these, for so many seconds."""
+        self._note(look={name: round(seconds, 6) for name, seconds in silent.items()})
+
     def acted(self, now_ns: int) -> None:
         """What the session decided by itself was carried out."""
         self._recorder.note({"t": now_ns, "c": self._number, "act": True})

@@ -26,6 +26,7 @@ from exchange_ws.core.messages import CALL, LOGIN, PING, Command, Limits, Messag
 from exchange_ws.core.recording import topic_of
 from exchange_ws.core.recovery import Answer, Asked
 from exchange_ws.core.session import CLOSED, Backoff, Session
+from exchange_ws.core.silence import Watch
 from exchange_ws.core.subscription import DROP_OLDEST, Subscription
 from exchange_ws.core.timer import Timer
 from exchange_ws.errors import (
@@ -187,6 +188,22 @@ class Played(Subscription):
                 return
 
 
+class Told(Watch):
+    """Which topics had fallen silent is in the recording: it was judged by a clock that is not read here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: Mapping[str, float] = {}  # seconds, by the names of topics
+
+    def silent(self, now: float) -> list[tuple[Topic, float]]:
+        """Those that the next look is to find."""
+        told, self.told = self.told, {}
+        found = [(topic, now - told[topic.name]) for topic in self._pulses if topic.name in told]
+        for topic, _ in found:
+            self._pulses[topic].silent = True
+        return found
+
+
 class Line(Connection):
     """A connection of the recording: no threads, no socket."""
 
@@ -202,6 +219,7 @@ class Line(Connection):
             backoff=Backoff(),
         )
         session._serial = FIRST_SERIAL
+        session._watch = self._told = Told()
         super().__init__(session, Link("", 1.0), clock=clock, timer=timer, may_dial=clock.now)
         self._played = clock
         self._waker.close()
@@ -236,6 +254,10 @@ class Line(Connection):
 
     def ticked(self) -> None:
         self._session.tick(self._played.now() + SLACK_S)
+
+    def looked(self, silent: Mapping[str, float]) -> None:
+        self._told.told = silent
+        self._session._look(self._played.now())
 
     def acted(self) -> None:
         self._act()
@@ -609,6 +631,8 @@ class Replay:
             connection.restates(line["restate"])
         elif "tick" in line:
             connection.ticked()
+        elif "look" in line:
+            connection.looked(line["look"])
         elif "act" in line:
             connection.acted()
         elif "lost" in line:

@@ -145,6 +145,8 @@ class Witness(Protocol):
 
     def ticked(self) -> None: ...
 
+    def looked(self, silent: Mapping[str, float]) -> None: ...
+
 
 class Sink(Protocol):
     """What the session knows of a subscription: that it is one, and not another."""
@@ -556,7 +558,7 @@ class Session:
     def tick(self, now: float) -> float:
         """Do what is due. Returns the next moment at which something is, infinity if nothing."""
         overdue = [pending for pending in self._waiting.values() if pending.deadline <= now]
-        if self.witness is not None and (overdue or (self._speaks and now >= self._look_at)):
+        if self.witness is not None and overdue:
             self.witness.ticked()
         for pending in overdue:
             if now <= pending.deadline + LATE_S or not self._put_off(pending, now):
@@ -1423,7 +1425,10 @@ class Session:
         # Much too late: the machine slept, and so did we.
         self._watch.excuse(self._held_up + (late if late > LOOK_S else 0.0))
         self._held_up = 0.0
-        for topic, since in self._watch.silent(now):
+        fallen = self._watch.silent(now)
+        if fallen and self.witness is not None:
+            self.witness.looked({topic.name: now - since for topic, since in fallen})
+        for topic, since in fallen:
             sinks = [join.sink for join in self._joins if topic in join.topics - join.needs]
             if not sinks or topic not in self._stated:
                 continue

@@ -210,6 +210,26 @@ def test_close_where_a_line_is_played(play, monkeypatch):
         day.get()
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_silence_is_as_it_was_judged(play, tmp_path, silent):
+    """A topic has fallen silent where the recording says so, and not where its times might."""
+
+    def change(lines):
+        (finish,) = (number for number, line in enumerate(lines) if "finish" in line)
+        later = lines[finish - 1]["t"] + 3600 * 10**9
+        more = [{"t": later, "c": 1, "look": {"lastprice BTC_USDT": 7.5}}] if silent else []
+        for line in lines[finish:]:
+            line["t"] = later
+        return [*lines[:finish], {"t": later, "c": 1, "tick": True}, *more, {"t": later, "c": 1, "act": True}, *lines[finish:]]
+
+    before = play()
+    before.collect()
+    day = play(with_lines(tmp_path / "a", change))
+    day.collect()
+    found = [(gap.reason, gap.since) for gap in day.gaps if gap not in before.gaps]
+    assert ([("silent", day.time - 7.5)] if silent else []) == found
+
+
 def test_threads_share_it(play):
     """Threads that read the same replay get each event once."""
     day = play()
