@@ -9,9 +9,20 @@ from collections.abc import Callable, Collection
 
 from exchange_ws.clock import Deadline
 
-__all__ = ["Errand", "join"]
+__all__ = ["Errand", "join", "start"]
 
 LOOK_S = 0.02  # at who is closing: it matters only where a callback closes what another thread is closing already
+
+
+def start(thread: threading.Thread) -> bool:
+    """Start *thread*; False where none may begin any more as the interpreter ends: from 3.12 on, in functions of atexit too."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        if "shutdown" not in str(error):  # the system gives no further thread
+            raise
+        return False
+    return True
 
 
 def join(thread: threading.Thread, timeout: float, closing: Collection[threading.Thread] = ()) -> bool:
@@ -61,8 +72,8 @@ class Errand:
         if among is not None:
             among.add(self)
         try:
-            self._thread.start()
-        except RuntimeError as error:  # exiting, since a moment ago
+            start(self._thread)
+        except RuntimeError as error:
             self._error = error
         self._begun.set()
 

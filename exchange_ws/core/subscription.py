@@ -18,7 +18,7 @@ import attrs
 from exchange_ws.clock import Clock, Deadline, checked_timeout
 from exchange_ws.core.decoding import UNREADABLE, Decoder
 from exchange_ws.core.dialect import Dialect, parse
-from exchange_ws.core.errand import join
+from exchange_ws.core.errand import join, start
 from exchange_ws.core.messages import Topic
 from exchange_ws.core.recovery import Answer, Asked
 from exchange_ws.errors import (
@@ -1298,7 +1298,7 @@ class Listener:
                 self._left_out.append(what)
         self._told.put((self._callback, what))
         if self._begun.acquire(blocking=False):
-            self._thread.start()
+            start(self._thread)
 
     def warn(self) -> None:
         """Log what was left out. Under no lock, as `Subscription._log`."""

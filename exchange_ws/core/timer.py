@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from exchange_ws.clock import Clock
-from exchange_ws.core.errand import join
+from exchange_ws.core.errand import join, start
 
 __all__ = ["Ticking", "Timer"]
 
@@ -100,8 +100,9 @@ class Timer:
         heapq.heappush(self._heap, (due, next(self._numbers), entry))
         if self._thread is None:
             self._looked, self._asked = self._clocks(), 0.0
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            if start(thread):  # else who closes at exit does without
+                self._thread = thread
         elif first:
             self._due.notify()
 

@@ -471,3 +471,20 @@ def test_thread_that_begins_late(timer, clock, told):
     timer.schedule(Sleeper("second", told), 5001.0)
     clock.until_waited(1)
     assert [("first", 100.0)] == told.first(1)
+
+
+def test_no_thread_at_exit(monkeypatch):
+    """While the interpreter ends, nothing more is ticked, and who closes then is not troubled; a lack of threads is told."""
+    words = ["can't create new thread at interpreter shutdown"]
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError(*words)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    clock = HeldClock()
+    timer = Timer(clock)
+    timer.schedule(Entry("a", Log(clock)), 1.0)
+    timer.close(LIMIT_S)
+    words[0] = "can't start new thread"
+    with pytest.raises(RuntimeError, match="can't start"):
+        Timer(clock).schedule(Entry("a", Log(clock)), 1.0)
