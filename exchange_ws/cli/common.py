@@ -53,6 +53,20 @@ def add_exchange(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("exchange", choices=exchanges, metavar="EXCHANGE", help="one of: " + ", ".join(exchanges))
 
 
+def add_channel(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what to subscribe to, and when to end."""
+    parser.add_argument("channel", metavar="CHANNEL", help="as the exchange names it, e.g. trades")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        default=[],  # without one, argparse names this among the missing
+        metavar="SYMBOL | KEY=VALUE",
+        help="what to subscribe to, and options, e.g. limit=10 interval=0",
+    )
+    parser.add_argument("--count", type=positive_int, metavar="N", help="end after N events")
+    parser.add_argument("--seconds", type=seconds, metavar="S", help="end after S seconds")
+
+
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
     """The options that say which server to talk to."""
     endpoint = parser.add_mutually_exclusive_group()

@@ -8,12 +8,11 @@ import time
 from typing import Any
 
 from exchange_ws.cli.common import (
+    add_channel,
     add_endpoint,
     add_exchange,
     client_of,
     examples,
-    positive_int,
-    seconds,
     tell,
     topics_and_options,
 )
@@ -40,16 +39,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="where to, e.g. day.jsonl.gz")
     add_exchange(parser)
-    parser.add_argument("channel", metavar="CHANNEL", help="as the exchange names it, e.g. trades")
-    parser.add_argument(
-        "words",
-        nargs="*",
-        default=[],  # without one, argparse names this among the missing
-        metavar="SYMBOL | KEY=VALUE",
-        help="what to subscribe to, and options, e.g. limit=10 interval=0",
-    )
-    parser.add_argument("--count", type=positive_int, metavar="N", help="end after N events")
-    parser.add_argument("--seconds", type=seconds, metavar="S", help="end after S seconds")
+    add_channel(parser)
     add_endpoint(parser)
     parser.set_defaults(run=run)
 

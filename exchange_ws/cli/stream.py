@@ -14,13 +14,12 @@ import attrs
 
 from exchange_ws import display
 from exchange_ws.cli.common import (
+    add_channel,
     add_endpoint,
     add_exchange,
     client_of,
     examples,
     live_or_lines,
-    positive_int,
-    seconds,
     tell,
     to_json,
     topics_and_options,
@@ -62,16 +61,7 @@ def add(commands: Any) -> None:
         ),
     )
     add_exchange(parser)
-    parser.add_argument("channel", metavar="CHANNEL", help="as the exchange names it, e.g. trades")
-    parser.add_argument(
-        "words",
-        nargs="*",
-        default=[],  # without one, argparse names this among the missing
-        metavar="SYMBOL | KEY=VALUE",
-        help="what to subscribe to, and options, e.g. limit=10 interval=0",
-    )
-    parser.add_argument("--count", type=positive_int, metavar="N", help="end after N events")
-    parser.add_argument("--seconds", type=seconds, metavar="S", help="end after S seconds")
+    add_channel(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, on a terminal too")
     add_endpoint(parser)
     parser.set_defaults(run=run)

@@ -27,7 +27,7 @@ from exchange_ws.core.recording import topic_of
 from exchange_ws.core.recovery import Answer, Asked
 from exchange_ws.core.session import CLOSED, Backoff, Session
 from exchange_ws.core.silence import Watch
-from exchange_ws.core.subscription import DROP_OLDEST, Subscription
+from exchange_ws.core.subscription import DROP_OLDEST, Subscription, check_limit, check_number
 from exchange_ws.core.timer import Timer
 from exchange_ws.errors import (
     AuthenticationError,
@@ -406,16 +406,14 @@ class Replay:
         limit
             At most so many.
         """
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise UsageError(f"limit={limit!r}: takes a whole number of 1 or more, or None")
+        check_limit(limit)
         with self._guard:
             self._until_due(timeout)
             return self._give(limit)
 
     def collect(self, n: int | None = None, seconds: float | None = None) -> list[Any]:
         """Events as a list: *n* of them, those of so many *seconds* of the machine's time, or all that are left."""
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
-            raise UsageError(f"n={n!r}: takes a whole number of 0 or more")
+        check_number(n)
         deadline = Deadline(self._clock, checked_timeout("seconds", seconds))
         events: list[Any] = []
         while n is None or len(events) < n:

@@ -50,6 +50,8 @@ __all__ = [
     "Signal",
     "Stream",
     "Subscription",
+    "check_limit",
+    "check_number",
     "percentiles",
 ]
 
@@ -128,6 +130,18 @@ class Signal(Protocol):
 
     def clear(self) -> None:
         """Nothing does any more."""
+
+
+def check_limit(limit: int | None) -> None:
+    """`UsageError` if `get_many` does not take that."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise UsageError(f"limit={limit!r}: takes a whole number of 1 or more, or None")
+
+
+def check_number(n: int | None) -> None:
+    """`UsageError` if `collect` does not take that."""
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+        raise UsageError(f"n={n!r}: takes a whole number of 0 or more")
 
 
 class Stream:
@@ -216,8 +230,7 @@ class Stream:
         limit
             At most so many.
         """
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise UsageError(f"limit={limit!r}: takes a whole number of 1 or more, or None")
+        check_limit(limit)
         events = [self.get(timeout)]
         over = self._read_so_far() + self.qsize()  # what comes from here on is for the next call, or a flood would never end
         while limit is None or len(events) < limit:
@@ -241,8 +254,7 @@ class Stream:
         """
         if n is None and seconds is None:
             raise UsageError("collect: takes n (events), seconds, or both; without an end it would never return")
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
-            raise UsageError(f"n={n!r}: takes a whole number of 0 or more")
+        check_number(n)
         deadline = Deadline(self._clock, checked_timeout("seconds", seconds))
         events: list[Any] = []
         while n is None or len(events) < n:
