@@ -37,7 +37,7 @@ import time
 from decimal import Decimal
 
 import pytest
-from exchange_facts import CLIENTS, FACTS, LONG_S, SOON_S, STEPS, States, facts_of, later, raised, there
+from exchange_facts import CLIENTS, FACTS, LONG_S, SOON_S, STEPS, States, later, raised, there
 from wire_peers import LIMIT_S, Peer
 
 import exchange_ws
@@ -56,25 +56,6 @@ from exchange_ws.errors import (
     UpdateTimeout,
     UsageError,
 )
-from exchange_ws.sandbox import Sandbox
-
-
-@pytest.fixture(params=sorted(CLIENTS))
-def name(request):
-    return request.param
-
-
-@pytest.fixture
-def facts(name):
-    """What this exchange has for the words of the suite."""
-    return facts_of(name)
-
-
-@pytest.fixture
-def box(name):
-    """The exchange, moving by `step` only."""
-    with Sandbox(name, seed=7, tick=None, limits=False) as box:
-        yield box
 
 
 @pytest.fixture

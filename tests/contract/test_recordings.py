@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 import pytest
-from exchange_facts import CLIENTS, STEPS, facts_of, raised, there
+from exchange_facts import STEPS, raised, there
 from held_clock import LIMIT_S
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -43,23 +43,6 @@ from exchange_ws.wire.recording import HIDDEN, SECRET_LENGTH, Recorder
 
 #: Places of topics in the facts; all of them flow when the markets move, or the account does.
 TOPICS = ("topic", "same channel", "another channel", "deltas", "private topic")
-
-
-@pytest.fixture(params=sorted(CLIENTS))
-def name(request):
-    return request.param
-
-
-@pytest.fixture
-def facts(name):
-    return facts_of(name)
-
-
-@pytest.fixture
-def box(name):
-    """The exchange, moving by `step` only."""
-    with Sandbox(name, seed=7, tick=None, limits=False) as box:
-        yield box
 
 
 @pytest.fixture
