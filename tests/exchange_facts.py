@@ -24,7 +24,7 @@ from exchange_ws.errors import ExchangeError, SubscriptionClosed, UpdateTimeout
 FACTS = Path(__file__).parent / "contract" / "facts"
 CLIENTS = exchange_ws.clients()
 #: Seconds in which something that does not wait is done; far below `LIMIT_S`.
-SOON_S = 3.0
+SOON_S = 8.0
 LONG_S = 60.0
 #: Steps of the markets after which the topic has had several events.
 STEPS = 40

@@ -21,7 +21,7 @@ TESTS = Path(__file__).parent
 #: Names of all exchanges.
 EXCHANGES = sorted(exchange_ws.clients())
 #: Seconds in which something that does not wait is done, on a machine that has other things to do; far below `LIMIT_S`.
-SOON_S = 3.0
+SOON_S = 8.0
 
 
 def facts_of(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 #: Seconds that anything here may wait; reached only when something is broken.
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 
 RFC6455_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
