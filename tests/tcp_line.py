@@ -132,6 +132,7 @@ class Line:
         self.holds = False  # a cut only holds back what follows
         self.made = 0  #: connections so far
         self._mute = False
+        self._barred = False
         self._links: list[_Link] = []
         self._ending = False
         self._to = port
@@ -172,6 +173,12 @@ class Line:
         with self.changed:
             self._mute = on
 
+    def bar(self, on: bool = True) -> None:
+        """Carry nothing on connections made later; False lets them begin."""
+        with self.changed:
+            self._barred = on
+            self.changed.notify_all()
+
     def lead_to(self, port: int) -> None:
         """Connections made later go to this *port*."""
         with self.changed:
@@ -196,6 +203,7 @@ class Line:
     def __exit__(self, *_: object) -> None:
         with self.changed:
             self._ending = True
+            self.changed.notify_all()
         with socket.socket() as knock:  # wakes `accept`, which a close from another thread does not
             knock.settimeout(LIMIT_S)
             knock.connect_ex(("127.0.0.1", self.port))
@@ -214,6 +222,7 @@ class Line:
         while True:
             client, _ = self._listener.accept()
             with self.changed:
+                self.changed.wait_for(lambda: self._ending or not self._barred)
                 if self._ending:
                     client.close()
                     return

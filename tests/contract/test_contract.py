@@ -38,6 +38,7 @@ from decimal import Decimal
 
 import pytest
 from exchange_facts import CLIENTS, FACTS, LONG_S, SOON_S, STEPS, States, later, raised, there
+from short_limits import connections_of, hurried
 from wire_peers import LIMIT_S, Peer
 
 import exchange_ws
@@ -508,13 +509,14 @@ def test_latest(box, ws, subscribe):
 @pytest.mark.parametrize("fault", ["drop", "close", "restart", "freeze"])
 def test_reconnect(box, make, states, facts, fault):
     """A lost connection is made again and what was subscribed is subscribed again; the gap is told, with its end."""
-    ws = make(on_state=states, ping_interval=0.2, pong_timeout=0.3)
+    ws = make(on_state=states)
     words, params = facts["topic"]
     subscription = ws.subscribe(*words, **params)
     there(ws, subscription)
     said = len(box.wait_received(facts["subscribe"]))
     getattr(box, fault)()
-    states.wait("reconnecting")
+    with hurried(*connections_of(ws), **({"ping_interval": 0.2, "pong_timeout": 0.3} if fault == "freeze" else {})):
+        states.wait("reconnecting")
     states.wait("open")
     box.step(STEPS)
     got = there(ws, subscription)
