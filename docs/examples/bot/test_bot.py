@@ -141,8 +141,11 @@ def test_ctrl_c():
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     found = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # modules are found there as here
     with subprocess.Popen(program, env=found, **pipes) as process:
-        first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=LIMIT_S)
+        try:
+            first = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=LIMIT_S)
+        finally:
+            process.kill()
     assert ("BTC_USDT: Ctrl-C ends it\n", "", 0) == (first, err, process.returncode)
     assert out.splitlines()[-1] in ("BTC_USDT: holds it", "BTC_USDT: holds nothing")
