@@ -13,7 +13,7 @@ import pytest
 from exchange_ws import ConnectFailed, UsageError
 from exchange_ws.core.auth import Answer, Credentials, ask_token, checked_token, next_nonce, post, redacted, sign
 
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 
 
 def test_nonces_never_repeat():

@@ -11,7 +11,7 @@ import websocket
 from exchange_ws.sandbox import Sandbox
 
 #: Seconds for one read; reached only when something is broken.
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0
 
 
 class Peer:

@@ -16,7 +16,7 @@ from bot import MARKET_STOCK, Bot
 from exchange_ws import Backoff
 
 MARKET = "BTC_USDT"
-LIMIT_S = 10.0  # for each wait; reached only when something is broken
+LIMIT_S = 30.0  # for each wait; reached only when something is broken
 
 pytestmark = [
     pytest.mark.exchange_sandbox(seed=1, tick=None),

@@ -27,7 +27,7 @@ from exchange_ws.exchanges.bitzoom.client import url_of
 from exchange_ws.exchanges.bitzoom.dialect import CHANNELS
 from exchange_ws.sandbox import Sandbox
 
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 
 #: Every channel: how it is subscribed to, and what it gives.
 CALLS = {

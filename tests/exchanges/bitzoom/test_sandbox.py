@@ -12,7 +12,7 @@ import websocket
 
 from exchange_ws.sandbox import Sandbox
 
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 TICKER, DEPTH, KLINES, BALANCE = "/api/v1/ticker", "/api/v1/depth", "/api/v1/klines", "/api/v1/balance"
 #: The framework's hash of "BTCUSDT", and of "BTCUSDT" and "20", as published.
 HASH_BTC, HASH_20 = "1849315537067129065", "9673625973215015898"

@@ -32,7 +32,7 @@ from exchange_ws.sandbox import Sandbox
 from exchange_ws.sandbox.server import Credentials
 
 #: Seconds for what comes by itself; reached only when something is broken.
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 EPOCH_S = 1_700_000_000.0  # of markets that are moved by hand
 #: Steps of the markets after which everything has happened at least once.
 STEPS = 100

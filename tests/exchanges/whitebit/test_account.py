@@ -35,7 +35,7 @@ from exchange_ws.sandbox import Sandbox
 
 EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
 #: Seconds for anything to come; reached only when something is broken.
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 SOON = Backoff(base=0.01, cap=0.05)
 GOOD = ("BTC_USDT", "buy", "0.01", "50000")
 

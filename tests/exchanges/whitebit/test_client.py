@@ -15,7 +15,7 @@ from exchange_ws.exchanges.whitebit.client import REGIONS, URL
 from exchange_ws.exchanges.whitebit.dialect import ACCOUNT_CHANNELS, ALIASES, CHANNELS
 from exchange_ws.sandbox import Sandbox
 
-LIMIT_S = 10.0  # reached only when something is broken
+LIMIT_S = 30.0  # reached only when something is broken
 SECOND = 10  # steps of the sandbox
 
 

@@ -24,7 +24,7 @@ from exchange_ws.sandbox.server import Hangup
 
 EXAMPLES = json.loads((Path(__file__).parent / "examples.json").read_text("utf-8"))
 #: Seconds for anything to come; reached only when something is broken.
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 SOON = Backoff(base=0.01, cap=0.05)
 READING = Reading(1.5, Decimal, {})
 WORDS = {channel: ("BTC_USDT",) if kind == "market" else () for channel, kind in ACCOUNT_CHANNELS.items()}
