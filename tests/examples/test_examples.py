@@ -19,6 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 
+import attrs
 import pytest
 from displays import display
 
@@ -354,8 +355,9 @@ def test_legacy_queue_of_a_dead_link(box, own_thread):
     """Where the end of the subscription is not confirmed, that is an error, and all threads end all the same."""
     legacy = load("legacy_queue")
     before = set(threading.enumerate())
-    with box.client(timeout=0.5) as ws:
+    with box.client() as ws:
         trades = ws.subscribe_trades("BTC_USDT")
+        ws._options = attrs.evolve(ws._options, timeout=0.5)  # for what is not confirmed
         ours = set(threading.enumerate())
         box.freeze()
         with pytest.raises(RequestTimeout):

@@ -189,9 +189,9 @@ def test_while_it_logs_in(box):
         assert go_on.wait(LIMIT_S)
         return str(box.token)
 
-    ws = box.client(token=token, api_key=None, api_secret=None, timeout=0.1)
+    ws = box.client(token=token, api_key=None, api_secret=None)
     with pytest.raises(ExchangeError):
-        ws.subscribe_balance_spot("BTC")
+        ws.subscribe_balance_spot("BTC", timeout=0.1)
     assert asked.wait(LIMIT_S)
     reference = weakref.ref(ws)
     with warnings.catch_warnings(record=True) as caught:

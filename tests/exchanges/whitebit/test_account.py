@@ -387,11 +387,12 @@ def test_an_order_that_never_left_failed(box):
     ws = box.client(reconnect=SOON, on_state=lambda state: lost.set() if state == "reconnecting" else None)
     try:
         ws.request_balance_spot("USDT")  # so that there is no connection but the private one
-        box.restart(0.5)
+        box.restart(2 * LIMIT_S)
         assert lost.wait(LIMIT_S)
         with pytest.raises(ConnectionLost) as caught:
             ws.order_limit_place(*GOOD)
         assert caught.value.sent is False
+        box.restart(0.05)
         assert 0 == ws.request_orders_pending("BTC_USDT")["total"]  # which waits for the connection
         assert [] == calls(box, "order_limit_place")
     finally:
@@ -401,11 +402,11 @@ def test_an_order_that_never_left_failed(box):
 def test_an_order_without_an_answer(box, ws):
     """`RequestTimeout` tells that it was sent; a late answer harms nothing."""
     ws.request_balance_spot("USDT")
-    box.delay(0.5)
+    box.freeze()
     with pytest.raises(RequestTimeout) as caught:
-        ws.order_limit_place(*GOOD, timeout=0.1)
+        ws.order_limit_place(*GOOD, timeout=0.2)
     assert caught.value.sent is True
-    box.delay(0)
+    box.thaw()
     assert 1 == ws.request_orders_pending("BTC_USDT")["total"]
 
 
