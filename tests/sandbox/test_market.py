@@ -48,10 +48,16 @@ def test_same_seed_same_markets():
 
 def test_copies():
     """Markets made again for the same seed are the same, and go on by themselves."""
+
+    def bars(markets):
+        now = markets.now_us // 1_000_000
+        return [[market.candles(step, now - 60 * step, now) for step in (1, 60)] for market in markets.markets]
+
     moved, still = markets_at(EPOCH_US, 5), markets_at(EPOCH_US, 5)
     for _ in range(50):
         moved.step(moved.now_us + STEP_US)
     assert (picture(walked(50)), picture(walked(0))) == (picture(moved), picture(still))
+    assert (bars(walked(50)), bars(walked(0))) == (bars(moved), bars(still))
 
 
 def test_time_changes_only_stamps():
