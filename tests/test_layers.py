@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -80,17 +80,20 @@ STARTS_THREADS = (
 )
 
 
-def imports(source: str, module: str) -> Iterator[str]:
+@functools.cache
+def imports(source: str, module: str) -> tuple[str, ...]:
     """Full names of everything that *source* imports, at any depth; *module* is its path within the package."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parents = ("exchange_ws/" + module).split("/")[: -node.level]
                 base = ".".join([*parents, base]).rstrip(".")
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            names += (f"{base}.{alias.name}" for alias in node.names)
+    return tuple(names)
 
 
 def violations(source: str, module: str) -> list[str]:
@@ -125,7 +128,8 @@ def thread_starts(source: str) -> list[int]:
     """Lines of *source* that make a thread."""
     makers = re.compile(r"(?:\w+\.)*(?:Thread|ThreadPoolExecutor|start_new_thread)|threading\.Timer")
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return [node.lineno for node in calls if makers.fullmatch(ast.unparse(node.func))]
+    named = [node for node in calls if isinstance(node.func, (ast.Name, ast.Attribute))]
+    return [node.lineno for node in named if makers.fullmatch(ast.unparse(node.func))]
 
 
 @pytest.mark.parametrize(
