@@ -52,8 +52,9 @@ def test_thousand_topics_at_once(box, refused):
         assert (1000, [], 2) == (len(subscription.topics), refused, len(box.received))
 
 
-def test_thousand_subscribes_at_once(box, refused):
-    """A thousand subscribes from twenty threads are confirmed, and none earns an error for too many requests."""
+def test_hundreds_of_subscribes_at_once(box, refused):
+    """Twice as many subscribes as a minute has requests, from twenty threads, are confirmed, and none is too many."""
+    names = NAMES[:400]
     told = queue.SimpleQueue()
 
     def run(names):
@@ -64,13 +65,13 @@ def test_thousand_subscribes_at_once(box, refused):
             told.put(error)
 
     with box.client() as ws:
-        threads = [threading.Thread(target=run, args=(NAMES[first::20],)) for first in range(20)]
+        threads = [threading.Thread(target=run, args=(names[first::20],)) for first in range(20)]
         for thread in threads:
             thread.start()
-        assert {(f"lastprice {name}",) for name in NAMES} == {told.get(timeout=LIMIT_S) for _ in NAMES}
+        assert {(f"lastprice {name}",) for name in names} == {told.get(timeout=LIMIT_S) for _ in names}
         for thread in threads:
             thread.join()
-        assert ([], 1000) == (refused, ws.stats()["subscriptions"])
+        assert ([], len(names)) == (refused, ws.stats()["subscriptions"])
 
 
 def test_subscribes_one_by_one(box, refused):
