@@ -26,7 +26,7 @@ EXAMPLES = 50
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(number=st.integers(0, 2**32), steps=st.sampled_from([0, 0, 0, 1, 2]))
 def test_route_is_never_wrong(name, number, steps):
     """

@@ -17,7 +17,7 @@ BUSY = ("whitebit", 0, 5, "0", 1, [1] * 20)
 @pytest.mark.parametrize("name", PAPER)
 def test_on_paper(name):
     """After every update a book is the exchange's, or says that it is not: whatever was left out, doubled or swapped."""
-    sums = search_paper(name, 25)
+    sums = search_paper(name, 12)
     assert (0, 0) == (sums["mismatches"], sums["breaks missed"])
 
 
