@@ -44,6 +44,9 @@ class Reading:
     received: float  #: Unix seconds by our clock
     numbers: Numbers
     topics: Mapping[bytes, Topic]  #: the reading subscription's topics by key
+    #: What the deltas of a topic have added up to, by its key, where their events tell the whole: `interpret` replaces it at a
+    #: snapshot and merges into it at a delta. A key is missing until its first snapshot, and anew whenever deltas may be missing.
+    states: dict[bytes, dict[str, Any]] = attrs.Factory(dict)
 
 
 @attrs.frozen

@@ -6,11 +6,13 @@ Dialects make them, the session remembers them; nothing here does anything.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Callable
 
 import attrs
 
 __all__ = [
+    "ALREADY",
     "CALL",
     "LOGIN",
     "PING",
@@ -34,6 +36,8 @@ CALL, SUBSCRIBE, UNSUBSCRIBE, LOGIN, PING = "call", "subscribe", "unsubscribe", 
 
 #: Why an exchange said no: the request itself, too many of them, the lack of a login, or a trouble of its own that may pass.
 REJECTED, TOO_MANY, UNAUTHORIZED, TRANSIENT = "rejected", "too many", "unauthorized", "transient"
+#: The topic that was to be subscribed is subscribed. Of a statement of several it need not be each of them.
+ALREADY = "already"
 
 
 @attrs.frozen
@@ -72,6 +76,8 @@ class Command:
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     #: A call that is said only while nothing else of this channel is in flight, where replies do not tell which they answer.
     channel: str | None = None
+    #: What is true only at the moment of saying, a time stamp as a rule: `encode` calls it, once for each time that it is said.
+    header: Callable[[], Mapping[str, str]] | None = attrs.field(default=None, repr=False, eq=False)
 
     def __repr__(self) -> str:
         args = "(hidden)" if self.secret else repr(self.args)
@@ -112,6 +118,7 @@ class Refusal:
     message: str
     kind: str = REJECTED
     retry_after_s: float | None = None
+    renew: bool = False  #: nothing new may be said on this connection; what is under way finishes, and another takes its place
 
 
 @attrs.frozen
@@ -128,6 +135,8 @@ class Reply:
     method: str | None = None  #: of the command that it answers, where replies carry no ids: another's is not answered by it
     alone: bool = False  #: if nothing awaits its key, it answers the one command that waits, and none if there are several
     remark: str | None = None  #: what of it is not as documented, for the log
+    #: Topics of a statement, by their keys, that were refused while the rest of it was confirmed (`ok`).
+    refused: Mapping[bytes, Refusal] = attrs.field(factory=dict)
 
 
 @attrs.frozen
