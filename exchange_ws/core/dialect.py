@@ -44,8 +44,9 @@ class Reading:
     received: float  #: Unix seconds by our clock
     numbers: Numbers
     topics: Mapping[bytes, Topic]  #: the reading subscription's topics by key
-    #: What the deltas of a topic have added up to, by its key, where their events tell the whole: `interpret` replaces it at a
-    #: snapshot and merges into it at a delta. A key is missing until its first snapshot, and anew whenever deltas may be missing.
+    #: What the deltas of a topic that `merges` have added up to, by its key: `interpret` replaces it at a snapshot, and changes
+    #: it at a delta. A key is missing before the first snapshot, and anew where deltas may be missing. Then a delta leaves it
+    #: missing, and tells no more than it has itself; the topic is stated again for its snapshot when all that came was read.
     states: dict[bytes, dict[str, Any]] = attrs.Factory(dict)
 
 

@@ -52,6 +52,7 @@ class Topic:
     label: str = ""  #: the vendor's name of the channel, as events carry it
     wildcard: bytes | None = None  #: key under which this channel's topic of all symbols is wanted
     standalone: bool = True  #: False where an update means nothing without those before it (deltas)
+    merges: bool = False  #: its updates are deltas, and its events tell the whole that they add up to: see `Reading.states`
     opens_with_snapshot: bool = False  #: the stream begins with a snapshot that a late joiner would miss
     repeatable: bool = False  #: stating it again gives that snapshot again
     replays: bool = False  #: the snapshot replays recent events, known by their ids
