@@ -96,7 +96,18 @@ def _update(body: dict[str, Any]) -> Update:
 def _refusal(error: dict[str, Any] | None) -> Refusal | None:
     if error is None:
         return None
-    return Refusal(error.get("code"), error["message"], error.get("kind", REJECTED), error.get("retry_after_s"))
+    return Refusal(
+        error.get("code"),
+        error["message"],
+        error.get("kind", REJECTED),
+        error.get("retry_after_s"),
+        renew="renew" in error,
+    )
+
+
+def _parts(errors: dict[str, dict[str, Any]]) -> dict[bytes, Refusal]:
+    """What was refused of a command of which the rest was done, by topic."""
+    return {name.encode(): refusal for name, error in errors.items() if (refusal := _refusal(error)) is not None}
 
 
 def _by_name(found: frozenset[Topic]) -> list[Topic]:
@@ -107,12 +118,13 @@ def _by_name(found: frozenset[Topic]) -> list[Topic]:
 
 
 def decode_swap(message: bytes) -> Message:
-    """Replies: ``{"id":1,"ok":true,"result":...}`` or ``{"id":1,"ok":false,"error":{"message":"no"}}``."""
+    """Replies: ``{"id":1,"ok":true,"result":...}`` or ``{"id":1,"ok":false,"error":{"message":"no"}}``; `not` as in DELTA."""
     body = json.loads(message)
     if "of" in body:
         return _update(body)
     if "id" in body:
-        return Reply(str(body["id"]), body["ok"], body.get("result"), _refusal(body.get("error")))
+        parts = _parts(body.get("not", {}))
+        return Reply(str(body["id"]), body["ok"], body.get("result"), _refusal(body.get("error")), refused=parts)
     return Notice(body, body.get("note"))
 
 
@@ -152,7 +164,12 @@ SWAP = Dialect(
 
 
 def decode_delta(message: bytes) -> Message:
-    """Replies: ``{"to":"sub","ok":true}``, with ``"as":["x1"]`` where the topic flows under another name; ``{"pong":1}``."""
+    """
+    Replies: ``{"to":"sub","ok":true}``; a pong is ``{"pong":1}``.
+
+    A reply has ``"as":["x1"]`` where the topic flows under another name, and ``"not":{"tick X":{"message":"no"}}`` where only
+    these topics are refused.
+    """
     body = json.loads(message)
     if "of" in body:
         return _update(body)
@@ -160,7 +177,8 @@ def decode_delta(message: bytes) -> Message:
         return Pong()
     if "to" in body:
         aliases = tuple(alias.encode() for alias in body.get("as", ()))
-        return Reply(body["to"], body["ok"], body.get("result"), _refusal(body.get("error")), aliases)
+        parts = _parts(body.get("not", {}))
+        return Reply(body["to"], body["ok"], body.get("result"), _refusal(body.get("error")), aliases, refused=parts)
     return Notice(body, body.get("note"))
 
 

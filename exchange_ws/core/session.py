@@ -1098,7 +1098,9 @@ class Session:
         """A statement of topics got its reply."""
         self._end_statement(pending, command)
         error = pending.error
-        places = self._own_places(reply, command.states) if error is None and command.states else []
+        refusals = self._refusals(reply, command) if error is None else {}
+        confirmed = command.states.difference(refusals)
+        places = self._own_places(reply, confirmed) if error is None and confirmed else []
         if places is None:
             error = self._unclear(command)
             self._unsure |= command.states
@@ -1107,13 +1109,15 @@ class Session:
         elif error is None:
             self._off_wire(command.drops)
             if command.states:
-                self._bind(reply, places, command.states)
+                self._bind(reply, places, confirmed)
             else:
                 self._ended_too(reply, command.drops)
-            self._stated |= command.states
-            self._unsure -= command.states
-            self._mark(command.states)
-            self._confirm(command.states)
+            self._stated |= confirmed
+            self._unsure -= confirmed
+            self._mark(confirmed)
+            self._confirm(confirmed)
+            if refusals:
+                self._part_refused(command, refusals, now)
             self._release_early()
         else:
             kind = REJECTED if reply.error is None else reply.error.kind
@@ -1135,6 +1139,38 @@ class Session:
             self._release_early()
         self._settle_leaves()
         self._look_whether_open(now)
+
+    def _refusals(self, reply: Reply, command: Command) -> dict[Topic, Refusal]:
+        """What of a statement was refused, where the rest of it was done."""
+        if not reply.refused:
+            return {}
+        named = {topic.key: topic for topic in command.states | command.drops}
+        for key in reply.refused.keys() - named.keys():
+            self._log(logging.WARNING, "%s: %s refuses %r, which was not asked for", self.name, command.method, key)
+        return {named[key]: refusal for key, refusal in reply.refused.items() if key in named}
+
+    def _part_refused(self, command: Command, refusals: Mapping[Topic, Refusal], now: float) -> None:
+        """These topics of *command* were refused by name, so nobody has to be tried: who waits for one of them is told."""
+        if command.replaces:
+            self._off_wire(frozenset(refusals))  # what stood there before is replaced too
+        for topics, leave in self._leaves:
+            for topic in topics & command.drops & refusals.keys():
+                self._settle(leave, error=refused(refusals[topic], command))
+        for join in list(self._joins):
+            hit = in_order(join.needs & command.states & refusals.keys())
+            final = [topic for topic in hit if self._is_final(refusals[topic], join)]
+            if final:
+                self._reject(join, refused(refusals[final[0]], command), final)
+            elif hit:
+                refusal = refusals[hit[0]]
+                pause = (refusal.retry_after_s or THROTTLE_S) if refusal.kind == TOO_MANY else RETRY_S
+                self._pause_until = max(self._pause_until, now + pause)
+                self._log(logging.WARNING, "%s: %s; trying again", self.name, refused(refusal, command))
+
+    @staticmethod
+    def _is_final(refusal: Refusal, join: Join) -> bool:
+        """Whether what was refused so is not said again for *join*: "not now" ends a new wish, whose caller can decide."""
+        return refusal.kind in (REJECTED, UNAUTHORIZED) or (refusal.kind == TRANSIENT and join.trial)
 
     def _own_places(self, reply: Reply, topics: frozenset[Topic]) -> list[int] | None:
         """
@@ -1242,10 +1278,11 @@ class Session:
             join.held = True
             self._dirty.update(topic.channel for topic in join.topics)
 
-    def _reject(self, join: Join, refusal: ExchangeError) -> None:
+    def _reject(self, join: Join, refusal: ExchangeError, topics: Iterable[Topic] = ()) -> None:
+        """*join* ends; *topics* are those that were refused, none if that is not known."""
         error = refusal
         if isinstance(refusal, SubscriptionRejected):  # it names all that was stated; this is what the culprit wished
-            names = ", ".join(sorted(topic.name for topic in join.topics))
+            names = ", ".join(sorted(topic.name for topic in topics or join.topics))
             error = SubscriptionRejected(
                 f"subscribe {names}: {refusal.message}" + ("" if refusal.code is None else f" (code {refusal.code})"),
                 code=refusal.code,

@@ -1193,6 +1193,111 @@ def test_pings_do_not_pause():
     assert ["ping"] == talk.methods(51.0)
 
 
+# Refusals of a part ----------------------------------------------------------------------------------------------------------
+
+
+def test_part_refused():
+    """Topics are refused by name: who wishes for one of them is told which, the rest flows, and nobody is tried."""
+    talk = Talk(DELTA).opened()
+    good, bad = talk.want(ONE, "tick A"), talk.want(TWO, "tick B", "tick X")
+    talk.said(0.0)
+    talk.hears({"to": "sub", "ok": True, "not": {"tick X": NO}}, 1.0)
+    assert [None, SubscriptionRejected] == errors(good, bad)
+    assert ("tick X", 7, "no") == (bad.error.topic, bad.error.code, bad.error.message)
+    assert ([TWO], {b"tick A": (ONE,)}) == ([sink for sink, _ in talk.decided().ended], talk.session.routes)
+    assert ["unsub tick B"] == talk.methods(1.0)  # which nobody wants any more; of the rest nothing is said again
+
+
+def test_part_refused_after_a_reconnect():
+    """What was accepted yesterday is refused today: that subscription ends, the others are whole with the same statement."""
+    talk = delta_with("tick A", "tick B")
+    talk.want(TWO, "tick X")
+    talk.hears({"to": talk.said(0.0)[0]["op"], "ok": True}, 0.0)
+    talk.session.lost(1.0, LOSS)
+    talk.decided()
+    talk.opened(2.0)
+    talk.said(2.0)
+    talk.hears({"to": "sub", "ok": True, "not": {"tick X": NO}}, 3.0)
+    assert ([TWO], {b"tick A", b"tick B"}, OPEN, []) == (
+        [sink for sink, _ in talk.decided().ended],
+        set(talk.session.routes),
+        talk.session.state,
+        talk.said(3.0),
+    )
+
+
+def test_part_refused_that_flows():
+    """A topic that flows is stated again for a newcomer, and refused: only the newcomer ends."""
+    talk = delta_with("book A")
+    pending = talk.want(TWO, "book A", "tick B", now=1.0)
+    talk.said(1.0)
+    talk.hears({"to": "sub", "ok": True, "not": {"book A": NO}}, 2.0)
+    assert ([SubscriptionRejected], "book A", [TWO], {b"book A": (ONE,)}) == (
+        errors(pending),
+        pending.error.topic,
+        [sink for sink, _ in talk.decided().ended],
+        talk.session.routes,
+    )
+
+
+def test_part_refused_for_now():
+    """A trouble that may pass: a new wish is told, a former one is said again after a pause, and the rest is not said again."""
+    talk = delta_with("tick A", "tick B")
+    talk.session.lost(1.0, LOSS)
+    talk.decided()
+    talk.opened(2.0)
+    new = talk.want(TWO, "tick C")
+    talk.said(2.0)
+    later = {"message": "later", "kind": "transient"}
+    talk.hears({"to": "sub", "ok": True, "not": {"tick B": later, "tick C": later}}, 3.0)
+    assert ([SubscriptionRejected], [TWO]) == (errors(new), [sink for sink, _ in talk.decided().ended])
+    assert ([], ["sub tick B"]) == (talk.said(3.0 + RETRY_S - 0.01), talk.methods(3.0 + RETRY_S))
+
+
+@pytest.mark.parametrize(("hint", "pause"), [({}, THROTTLE_S), ({"retry_after_s": 7.0}, 7.0)])
+def test_part_refused_as_too_many(hint, pause):
+    """The connection pauses as long as it is told; then that topic is said again, and nobody is blamed."""
+    talk = Talk(DELTA).opened()
+    pending = talk.want(ONE, "tick A", "tick B")
+    talk.said(0.0)
+    talk.hears({"to": "sub", "ok": True, "not": {"tick B": {"message": "slow down", "kind": "too many", **hint}}}, 1.0)
+    assert ([], ["sub tick B"], False) == (talk.said(1.0 + pause - 0.01), talk.methods(1.0 + pause), pending.settled)
+
+
+def test_part_of_a_replacing_statement_refused():
+    """What was refused is off the wire where a statement replaces the former one, although it flowed before."""
+    talk = subscribed("price A", "price B")
+    other = talk.want(TWO, "price C", now=1.0)
+    body = talk.said(1.0)[0]
+    talk.hears({"id": body["id"], "ok": True, "not": {"price B": NO}}, 2.0)
+    assert ([None], [ONE], ["price_subscribe C"]) == (
+        errors(other),
+        [sink for sink, _ in talk.decided().ended],
+        talk.agrees(2.0),
+    )
+
+
+def test_part_of_an_unsubscribe_refused():
+    """What the exchange does not know to unsubscribe is as good as gone; who asked for that is told, others are not."""
+    talk = delta_with("tick A", "tick B")
+    leaves = [talk.unwant(ONE, "tick A", now=1.0), talk.unwant(ONE, "tick B", now=1.0)]
+    talk.said(1.0)
+    talk.hears({"to": "unsub", "ok": True, "not": {"tick A": NO}}, 2.0)
+    assert ([RequestRejected, None], frozenset(), []) == (errors(*leaves), talk.session.held(), talk.said(3.0))
+
+
+def test_part_refused_that_was_not_stated(caplog):
+    """A refusal that names something else is logged, and blames nobody."""
+    caplog.set_level("WARNING")
+    talk = Talk(DELTA).opened()
+    pending = talk.want(ONE, "tick A")
+    talk.said(0.0)
+    talk.hears({"to": "sub", "ok": True, "not": {"tick Z": NO}}, 1.0)
+    talk.decided().log()
+    assert [None] == errors(pending)
+    assert ["made-up: sub refuses b'tick Z', which was not asked for"] == caplog.messages
+
+
 # Statements without an answer ------------------------------------------------------------------------------------------------
 
 
