@@ -19,6 +19,7 @@ import attrs
 from exchange_ws.core.budget import Budget
 from exchange_ws.core.dialect import Dialect, refused
 from exchange_ws.core.messages import (
+    ALREADY,
     LOGIN,
     PING,
     REJECTED,
@@ -301,6 +302,7 @@ class Session:
         self._every_route: dict[bytes, tuple[Sink, ...]] = {}
         self._held_up = 0.0  # seconds since the last look in which the reader could not listen
         self._doubted: set[Topic] = set()  # to be stated again once: silent, perhaps forgotten there, or with a hole
+        self._apart: set[Topic] = set()  # to be stated one by one: of several, refused together, some are subscribed already
         self._login_retried = False  # a refused login was tried once more, and no other has succeeded since
         # What was missed.
         self._missed: set[Topic] = set()  # flowed on a link that was lost; to be asked for when they are confirmed again
@@ -686,6 +688,7 @@ class Session:
         self._reroute()  # nothing is known of the next link: there an id may be another topic's
         self._look_at = math.inf
         self._doubted.clear()
+        self._apart.clear()
         self._pause_until = 0.0
 
     def _forget_settled(self) -> None:
@@ -803,7 +806,7 @@ class Session:
             for topic in self._stated | self._unsure
             if topic.channel in channels and (topic not in doubtful or topic not in wanted)
         )
-        for command in self.dialect.changes(stated, wanted):
+        for command in self._changes(stated, wanted):
             if self._budget.room(now) <= self._reserve:
                 return
             yield from self._look_before(command, now)
@@ -813,6 +816,15 @@ class Session:
             self._saying.update({topic.channel for topic in command.states | command.drops})
             yield self._say(pending, now)
         self._dirty -= channels
+        self._apart = {topic for topic in self._apart if topic.channel not in channels}
+
+    def _changes(self, stated: frozenset[Topic], wanted: frozenset[Topic]) -> Iterator[Command]:
+        """The dialect's commands from *stated* to *wanted*, with those that are to be stated apart behind the others."""
+        apart = (wanted - stated) & self._apart
+        together = wanted - apart
+        yield from self.dialect.changes(stated, together)
+        for topic in in_order(apart):
+            yield from self.dialect.changes(together, together | {topic})
 
     def _look_before(self, command: Command, now: float) -> Iterator[tuple[int, bytes]]:
         """
@@ -1098,6 +1110,10 @@ class Session:
         """A statement of topics got its reply."""
         self._end_statement(pending, command)
         error = pending.error
+        kind = REJECTED if reply.error is None else reply.error.kind
+        known = error is not None and kind == ALREADY and not command.replaces
+        if known and len(command.states) == 1:
+            error = None
         refusals = self._refusals(reply, command) if error is None else {}
         confirmed = command.states.difference(refusals)
         places = self._own_places(reply, confirmed) if error is None and confirmed else []
@@ -1119,14 +1135,16 @@ class Session:
             if refusals:
                 self._part_refused(command, refusals, now)
             self._release_early()
+        elif known and command.states:
+            self._apart |= command.states  # some of them are, and perhaps not all: only of one alone that is told for sure
+            self._release_early()
         else:
-            kind = REJECTED if reply.error is None else reply.error.kind
             if command.replaces:
                 channels = {topic.channel for topic in command.states}
                 lost = {topic for topic in self._stated if topic.channel in channels}
                 self._unsure |= lost
                 self._need_again(lost)
-            if kind in (REJECTED, UNAUTHORIZED):
+            if kind in (REJECTED, UNAUTHORIZED, ALREADY):
                 self._blame(command, error)
             else:
                 self._pause_until = max(self._pause_until, now + RETRY_S)
@@ -1147,7 +1165,8 @@ class Session:
         named = {topic.key: topic for topic in command.states | command.drops}
         for key in reply.refused.keys() - named.keys():
             self._log(logging.WARNING, "%s: %s refuses %r, which was not asked for", self.name, command.method, key)
-        return {named[key]: refusal for key, refusal in reply.refused.items() if key in named}
+        parts = {named[key]: refusal for key, refusal in reply.refused.items() if key in named}
+        return {topic: refusal for topic, refusal in parts.items() if refusal.kind != ALREADY}  # which is as good as done
 
     def _part_refused(self, command: Command, refusals: Mapping[Topic, Refusal], now: float) -> None:
         """These topics of *command* were refused by name, so nobody has to be tried: who waits for one of them is told."""

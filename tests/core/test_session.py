@@ -1298,6 +1298,106 @@ def test_part_refused_that_was_not_stated(caplog):
     assert ["made-up: sub refuses b'tick Z', which was not asked for"] == caplog.messages
 
 
+# Subscribed already ----------------------------------------------------------------------------------------------------------
+
+ALREADY_IS = {"message": "already subscribed", "kind": "already"}
+
+
+def test_already_subscribed():
+    """Of one topic it is as good as a confirmation: here it was never answered, and did its work."""
+    talk = Talk(DELTA).opened()
+    pending = talk.want(ONE, "tick A")
+    talk.said(0.0)
+    assert ["sub tick A"] == talk.methods(10.0)
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 11.0)  # the late one, which nobody awaits any more
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 11.0)
+    assert ([None], {b"tick A": (ONE,)}, [], []) == (
+        errors(pending),
+        talk.session.routes,
+        talk.decided().ended,
+        talk.said(12.0),
+    )
+
+
+def test_some_are_subscribed_already():
+    """Of several it does not say which: each is stated alone, and what one wish has of both kinds is confirmed, none blamed."""
+    talk = Talk(DELTA).opened()
+    pendings = [talk.want(ONE, "tick A", "tick B"), talk.want(TWO, "tick C")]
+    assert ["sub tick A tick B tick C"] == talk.methods(0.0)
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 1.0)
+    assert ["sub tick A", "sub tick B", "sub tick C"] == talk.methods(1.0)
+    for error in (ALREADY_IS, None, ALREADY_IS):
+        talk.hears({"to": "sub", "ok": error is None, "error": error}, 2.0)
+    assert ([None, None], {b"tick A": (ONE,), b"tick B": (ONE,), b"tick C": (TWO,)}, []) == (
+        errors(*pendings),
+        talk.session.routes,
+        talk.said(3.0),
+    )
+
+
+def test_a_culprit_among_those_that_are_subscribed_already():
+    """Stated alone, a bad topic shows itself: who wished for it is told, and nobody else."""
+    talk = Talk(DELTA).opened()
+    good, bad = talk.want(ONE, "tick A"), talk.want(TWO, "tick X")
+    talk.said(0.0)
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 1.0)
+    assert ["sub tick A", "sub tick X"] == talk.methods(1.0)
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 2.0)
+    talk.hears({"to": "sub", "ok": False, "error": NO}, 2.0)
+    assert [None, SubscriptionRejected] == errors(good, bad)
+
+
+def test_left_before_it_was_stated_apart():
+    """Who has left meanwhile is not stated, and the next wish for the same is one statement again."""
+    talk = Talk(DELTA).opened()
+    talk.want(ONE, "tick A", "tick B")
+    talk.said(0.0)
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 1.0)
+    talk.unwant(ONE, "tick A", "tick B", now=1.0)
+    assert [] == talk.methods(1.0)
+    talk.want(TWO, "tick A", "tick B", now=2.0)
+    assert ["sub tick A tick B"] == talk.methods(2.0)
+
+
+def test_stated_apart_beyond_the_budget():
+    """What found no room in the budget is stated apart when there is some."""
+    talk = Talk(DELTA, requests=Pace(4, 20.0, "made up")).opened()  # of which pings keep two
+    talk.want(ONE, "tick A", "tick B")
+    talk.said(0.0)
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 1.0)
+    assert ["sub tick A"] == talk.methods(1.0)
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 2.0)
+    assert ([], ["sub tick B"]) == (talk.methods(2.0), talk.methods(20.0))
+
+
+def test_stated_apart_on_a_lost_link():
+    """On the next link nothing is subscribed, and one statement does."""
+    talk = delta_with("tick A", "tick B")
+    talk.want(ONE, "tick C", "feed A")
+    talk.said(1.0)
+    talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 1.0)
+    talk.session.lost(2.0, LOSS)
+    talk.opened(3.0)
+    assert ["sub feed A tick A tick B", "sub tick C"] == talk.methods(3.0)
+
+
+def test_part_subscribed_already():
+    """Named as refused for that reason, it is confirmed with the rest."""
+    talk = Talk(DELTA).opened()
+    pending = talk.want(ONE, "tick A", "tick B")
+    talk.said(0.0)
+    talk.hears({"to": "sub", "ok": True, "not": {"tick B": ALREADY_IS}}, 1.0)
+    assert ([None], {b"tick A", b"tick B"}, []) == (errors(pending), set(talk.session.routes), talk.said(2.0))
+
+
+def test_subscribed_already_where_statements_replace():
+    """There no topic can be in the way of another: it is a refusal as any."""
+    talk = subscribed("price A")
+    pending = talk.want(TWO, "price B", now=1.0)
+    talk.answers(talk.said(1.0)[0]["id"], 2.0, ALREADY_IS)
+    assert ([SubscriptionRejected], ["price_subscribe A"]) == (errors(pending), talk.agrees(2.0))
+
+
 # Statements without an answer ------------------------------------------------------------------------------------------------
 
 
