@@ -395,7 +395,7 @@ class Session:
         """Say *command* when it may be said. The waiter is registered before a byte can leave."""
         pending = self._new_pending(command, deadline)
         if self.state == CLOSED:
-            self._settle(pending, error=self._why_closed())
+            self._settle(pending, error=self._end_of(pending, self._why_closed()))
         elif self.state == RECONNECTING and not command.replay:
             self._settle(
                 pending, error=ConnectionLost(f"{command.method}: {self.name} is {self.state}; never sent", sent=False)
@@ -708,12 +708,18 @@ class Session:
         lost.__cause__ = error
         return lost
 
+    @classmethod
+    def _end_of(cls, pending: Pending, error: ExchangeError) -> ExchangeError:
+        """What ended the session, as the error of *pending*: a loss tells of what was said on it, which this was not perhaps."""
+        is_call = pending.command is not None
+        return cls._loss_of(pending, error) if is_call and isinstance(error, ConnectionLost) else error
+
     def _end(self, event: str, error: ExchangeError) -> None:
         self._step(event)
         self.step = ""
         self.error = error
         for pending in list(self._waiting.values()):
-            self._settle(pending, error=error)
+            self._settle(pending, error=self._end_of(pending, error))
         for queue in (self._urgent, self._calls, self._leaves):
             queue.clear()
         self._decisions.ended.extend((sink, error) for sink in {id(join.sink): join.sink for join in self._joins}.values())

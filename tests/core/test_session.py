@@ -318,6 +318,18 @@ def test_no_reconnect():
     assert [(ONE, LOSS)] == talk.decided().ended
 
 
+@pytest.mark.parametrize("command", [ORDER, QUERY], ids=["order", "query"])
+def test_no_reconnect_and_never_sent(command):
+    """A loss that ends everything says of each call whether it had left: not of one that waited, nor of one that comes later."""
+    talk = Talk(backoff=None, requests=Pace(3, 60.0, "made up")).opened()  # of which pings keep one
+    calls = [talk.session.submit(command, 0.0, 500.0) for _ in range(3)]
+    assert 2 == len(talk.said(0.0))
+    talk.session.lost(1.0, ConnectionLost("the link broke", sent=True))
+    calls.append(talk.session.submit(command, 2.0, 500.0))
+    assert [ConnectionLost] * 4 == errors(*calls)
+    assert [True, True, False, False] == [call.error.sent for call in calls]
+
+
 def test_first_connect_fails():
     """Nobody knocks again where the first dial failed: whoever opened it gets the error at once, as do those who wait."""
     talk = Talk()
