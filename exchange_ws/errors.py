@@ -55,10 +55,18 @@ class ConnectionLost(ExchangeError):
     """
 
     def __init__(
-        self, message: str = "", *, sent: bool = False, close_code: int | None = None, close_reason: str | None = None
+        self,
+        message: str = "",
+        *,
+        sent: bool = False,
+        close_code: int | None = None,
+        close_reason: str | None = None,
+        request: Any = None,
     ) -> None:
         super().__init__(message)
         self.sent = sent
+        #: The request (secrets removed), or None where it was not one that was lost.
+        self.request = request
         #: Code of the peer's close frame (RFC 6455, section 7.4), or None when there was none.
         self.close_code = close_code
         self.close_reason = close_reason
@@ -69,11 +77,13 @@ class ConnectionClosed(ExchangeError):
 
 
 class RequestTimeout(ExchangeError, TimeoutError):
-    """No answer came in time. `sent` tells whether the request had left this process."""
+    """No answer came in time. `sent` tells whether the request had left this process: **if so, its outcome is unknown**."""
 
-    def __init__(self, message: str = "", *, sent: bool = False) -> None:
+    def __init__(self, message: str = "", *, sent: bool = False, request: Any = None) -> None:
         super().__init__(message)
         self.sent = sent
+        #: The request (secrets removed), or None where topics were waited for.
+        self.request = request
 
 
 class RequestRejected(ExchangeError):

@@ -397,9 +397,8 @@ class Session:
         if self.state == CLOSED:
             self._settle(pending, error=self._end_of(pending, self._why_closed()))
         elif self.state == RECONNECTING and not command.replay:
-            self._settle(
-                pending, error=ConnectionLost(f"{command.method}: {self.name} is {self.state}; never sent", sent=False)
-            )
+            text = f"{command.method}: {self.name} is {self.state}; never sent"
+            self._settle(pending, error=ConnectionLost(text, sent=False, request=command.shown()))
         elif command.kind == PING:
             self._urgent.append(pending)
         else:
@@ -702,7 +701,7 @@ class Session:
         if isinstance(error, ConnectionClosed):
             return ConnectionClosed(f"{pending.command.method}: the connection was closed")
         told = "its outcome is unknown" if sent else "it was never sent"
-        lost = ConnectionLost(f"{pending.command.method}: {told}: {error}", sent=sent)
+        lost = ConnectionLost(f"{pending.command.method}: {told}: {error}", sent=sent, request=pending.command.shown())
         if isinstance(error, ConnectionLost):
             lost.close_code, lost.close_reason = error.close_code, error.close_reason
         lost.__cause__ = error
@@ -1468,7 +1467,7 @@ class Session:
             return
         was_heartbeat = pending is self._ping
         waited = "no answer in time" if sent else f"not sent in time: {self.name} is {self.state}{self._why_waiting(now)}"
-        self._settle(pending, error=RequestTimeout(f"{command.method}: {waited}", sent=sent))
+        self._settle(pending, error=RequestTimeout(f"{command.method}: {waited}", sent=sent, request=command.shown()))
         if sent:
             self._bury(pending)
         if pending.serial in self._inquiries:

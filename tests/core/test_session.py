@@ -318,6 +318,21 @@ def test_no_reconnect():
     assert [(ONE, LOSS)] == talk.decided().ended
 
 
+def test_the_request_of_a_doubt():
+    """Whoever has to look an order up finds what he said in the error, where nothing secret is."""
+    talk = Talk(requests=Pace(3, 60.0, "made up")).opened()  # of which pings keep one
+    order, secret = Command("order", [{"symbol": "A", "id": "mine"}]), Command("key", ["secret"], secret=True)
+    shown = {"method": "order", "params": [{"symbol": "A", "id": "mine"}]}
+    calls = [talk.session.submit(command, 0.0, deadline) for command, deadline in ((order, 1.0), (secret, 9.0), (order, 2.0))]
+    talk.said(0.0)
+    talk.session.tick(3.0)
+    talk.session.lost(4.0, LOSS)
+    calls.append(talk.session.submit(order, 5.0, 9.0))
+    assert [RequestTimeout, ConnectionLost, RequestTimeout, ConnectionLost] == errors(*calls)
+    assert [True, True, False, False] == [call.error.sent for call in calls]
+    assert [shown, {"method": "key", "params": "(hidden)"}, shown, shown] == [call.error.request for call in calls]
+
+
 @pytest.mark.parametrize("command", [ORDER, QUERY], ids=["order", "query"])
 def test_no_reconnect_and_never_sent(command):
     """A loss that ends everything says of each call whether it had left: not of one that waited, nor of one that comes later."""
