@@ -107,6 +107,7 @@ GONE = 1024  # such ids, the latest
 NOBODYS = 1024  # ids that calls were told and nobody here wants, the latest: none may be taken for another statement's
 LEARNED = 10_000  # symbols of all-symbols topics that get a route of their own; more are parsed twice, never lost
 LATE_S = 3.0  # seen so long after a deadline: this process stood still, since no busy machine holds a thread up so long
+RENEW_WAIT_S = 10.0  # for the answers that are on their way on a link that the exchange wants to be replaced
 CLOSE_WAIT_S = 1.0  # for the peer's close frame; a healthy one answers in a round trip
 
 
@@ -269,6 +270,8 @@ class Session:
         self._down_since = math.nan
         self._linked = False
         self._closing_at = math.inf
+        self._renew_by = math.inf  # finite: nothing more is said on this link, which is given up then at the latest
+        self._renewing = False  # from there until the next one is open, or fails; calls that were not said wait for that
         # Conversation.
         self._urgent: deque[Pending] = deque()  # logins and pings: before all else, and from the reserve
         self._calls: deque[Pending] = deque()  # not sent yet
@@ -339,6 +342,8 @@ class Session:
         if self.state == CLOSED:
             return None
         was = self.state
+        # A second loss in a row is an outage as any.
+        self._renewing = self._renewing and was == OPEN and self._backoff is not None
         self._unlink(error)
         if was == CONNECTING or self._backoff is None:
             self._end(GAVE_UP, error)
@@ -396,7 +401,7 @@ class Session:
         pending = self._new_pending(command, deadline)
         if self.state == CLOSED:
             self._settle(pending, error=self._end_of(pending, self._why_closed()))
-        elif self.state == RECONNECTING and not command.replay:
+        elif self.state == RECONNECTING and not command.replay and not self._renewing:
             text = f"{command.method}: {self.name} is {self.state}; never sent"
             self._settle(pending, error=ConnectionLost(text, sent=False, request=command.shown()))
         elif command.kind == PING:
@@ -568,7 +573,10 @@ class Session:
             self._forget_settled()  # those of an hour without a link would all wait for it
         if self.state == CLOSED:
             return self._closing_at if now < self._closing_at else math.inf
+        self._look_whether_to_renew(now)
         due = min((pending.deadline for pending in self._waiting.values()), default=math.inf)
+        if self.doom is None:
+            due = min(due, self._renew_by)
         if self._speaks:
             if now >= self._look_at:
                 self._look(now)
@@ -588,8 +596,8 @@ class Session:
 
     @property
     def has_outbox(self) -> bool:
-        """Whether `take_outbox` may have something, now or when its budget allows."""
-        return self._speaks and bool(self._urgent or self._dirty or self._questions or self._calls)
+        """Whether `take_outbox` may have something, now or when its budget allows; or `tick` has, which ends that for good."""
+        return self._renew_by < math.inf or self._speaks and bool(self._urgent or self._dirty or self._questions or self._calls)
 
     def take_outbox(self, now: float) -> list[tuple[int, bytes]]:
         """
@@ -651,11 +659,13 @@ class Session:
         self.step = ""
         self.ever_open = True
         self._opened_at = now
+        self._renewing = False
         self._step(READY)
 
     def _unlink(self, error: ExchangeError) -> None:
         """Forget what only the lost link knew."""
         self._linked = False
+        self._renew_by = math.inf
         heartbeat, self._ping = self._ping, None
         self._awaited.clear()
         self._tombstones.clear()
@@ -672,7 +682,7 @@ class Session:
                 continue
             if pending.sent_at is not None or pending is heartbeat or command.kind == LOGIN:
                 self._settle(pending, error=self._loss_of(pending, error))
-            elif not command.replay and self.state != CONNECTING:
+            elif not command.replay and self.state != CONNECTING and not self._renewing:
                 self._settle(pending, error=self._loss_of(pending, error))
         self._forget_settled()
         for known in (self._stated, self._unsure, self._dirty):
@@ -709,7 +719,7 @@ class Session:
 
     @classmethod
     def _end_of(cls, pending: Pending, error: ExchangeError) -> ExchangeError:
-        """What ended the session, as the error of *pending*: a loss tells of what was said on it, which this was not perhaps."""
+        """What ended the session, as the error of *pending*: of a loss, whether that had left."""
         is_call = pending.command is not None
         return cls._loss_of(pending, error) if is_call and isinstance(error, ConnectionLost) else error
 
@@ -734,7 +744,7 @@ class Session:
     @property
     def _speaks(self) -> bool:
         """Whether there is a link to say something on: an order that went out on a doomed one would have no known outcome."""
-        return self._linked and self.state != CLOSED and self.doom is None
+        return self._linked and self.state != CLOSED and self.doom is None and self._renew_by == math.inf
 
     def _new_pending(self, command: Command | None, deadline: float) -> Pending:
         self._serial += 1
@@ -1040,7 +1050,19 @@ class Session:
             self._settle(pending, error=refused(refusal, command), reply=reply)
             if refusal.kind == TOO_MANY:
                 self._pause_until = now + (refusal.retry_after_s or THROTTLE_S)
+            if refusal.renew and command.kind != LOGIN and self._renew_by == math.inf:
+                self._log(logging.INFO, "%s: the exchange asks for a new connection", self.name)
+                self._renewing = True
+                self._renew_by = now + RENEW_WAIT_S
         self._follow(pending, reply, now)
+        self._look_whether_to_renew(now)
+
+    def _look_whether_to_renew(self, now: float) -> None:
+        """Give up the link that the exchange wants to be replaced, once nothing is awaited there, or it is too late."""
+        if self._renew_by == math.inf or self.doom is not None:
+            return
+        if now >= self._renew_by or all(pending.sent_at is None for pending in self._waiting.values()):
+            self.doom = ConnectionLost(f"{self.name}: the exchange asks for a new connection", sent=True)
 
     def _follow(self, pending: Pending, reply: Reply, now: float) -> None:
         """Go on after the answer to a login, a statement or a question of ours."""
@@ -1143,6 +1165,8 @@ class Session:
         elif known and command.states:
             self._apart |= command.states  # some of them are, and perhaps not all: only of one alone that is told for sure
             self._release_early()
+        elif reply.error is not None and reply.error.renew:
+            self._release_early()  # it is said again on the next link, as all that is wanted is
         else:
             if command.replaces:
                 channels = {topic.channel for topic in command.states}

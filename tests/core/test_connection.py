@@ -23,6 +23,7 @@ from wire_peers import LIMIT_S, Peer
 
 from exchange_ws.clock import Clock, Deadline, SystemClock
 from exchange_ws.core import connection as connection_module
+from exchange_ws.core import session as session_module
 from exchange_ws.core.connection import PONGS, STUCK_RETRY_S, Connection, Link
 from exchange_ws.core.dialect import Dialect
 from exchange_ws.core.messages import Command, Limits
@@ -36,6 +37,7 @@ from exchange_ws.errors import (
     ExchangeError,
     InternalError,
     RateLimited,
+    RequestRejected,
     RequestTimeout,
     WireError,
 )
@@ -807,6 +809,63 @@ def test_calls_of_a_loss(line):
         end.set()
         assert ["it"] == one.connection.wait(waits).result
     assert [(ConnectionLost, True), (ConnectionLost, False)] == [(type(error), error.sent) for error in (lost, kept_from)]
+
+
+def test_connection_that_the_exchange_wants_replaced(line):
+    """What is under way has its answer; an order that comes meanwhile, or while the next link is made, goes there, once."""
+    went_on = threading.Event()
+
+    def script(talk, exchange):
+        first, second = talk.ask(), talk.ask()
+        talk.say({"id": first["id"], "ok": False, "error": {"message": "restarting", "renew": True}})
+        assert went_on.wait(LIMIT_S)
+        talk.agree(second, "the last")
+        with pytest.raises(EOFError):
+            talk.ask()
+        exchange.told.put("nothing more was said")
+
+    places = queue.SimpleQueue()
+    places.put(0.0)
+
+    def may_dial() -> float:
+        """The second dial waits until the test lets it."""
+        return places.get() if not places.empty() else CLOCK.now() + 0.01
+
+    with Exchange(script, serve) as peer:
+        one = line(peer.address, may_dial=may_dial).opened()
+        first, second = one.submit(ORDER), one.submit(ORDER)
+        error = raised(one.connection.wait, first)
+        waits = [one.submit(ORDER)]
+        went_on.set()
+        assert "the last" == one.connection.wait(second).result
+        assert "nothing more was said" == peer.hear()
+        one.wait_state(RECONNECTING)
+        waits.append(one.submit(ORDER))
+        places.put(0.0)
+        assert [["it"], ["it"]] == [one.connection.wait(pending).result for pending in waits]
+    assert ({"method": "order", "params": ["it"]}, 2) == (error.request, peer.dials)
+
+
+def test_connection_to_be_replaced_that_owes_an_answer(line, monkeypatch):
+    """The answer that does not come is waited for as long as the session says, without anybody's turn: the timer ends it."""
+    monkeypatch.setattr(session_module, "RENEW_WAIT_S", 0.1)
+    left = threading.Event()
+
+    def script(talk, exchange):
+        first = talk.ask()
+        talk.ask()
+        talk.say({"id": first["id"], "ok": False, "error": {"message": "restarting", "renew": True}})
+        assert left.wait(LIMIT_S)
+
+    with Exchange(script, serve) as peer:
+        one = line(peer.address).opened()
+        first, second = one.submit(ORDER), one.submit(ORDER)
+        errors = [raised(one.connection.wait, pending) for pending in (first, second)]
+        left.set()
+        assert [(RequestRejected, None), (ConnectionLost, True)] == [
+            (type(error), getattr(error, "sent", None)) for error in errors
+        ]
+        assert ["it"] == one.call()
 
 
 def test_retry_after(line):

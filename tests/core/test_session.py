@@ -29,6 +29,7 @@ from exchange_ws.core.session import (
     READY,
     RECONNECTING,
     REFUSED,
+    RENEW_WAIT_S,
     RESERVE,
     RETRY_S,
     STEADY_S,
@@ -335,7 +336,7 @@ def test_the_request_of_a_doubt():
 
 @pytest.mark.parametrize("command", [ORDER, QUERY], ids=["order", "query"])
 def test_no_reconnect_and_never_sent(command):
-    """A loss that ends everything says of each call whether it had left: not of one that waited, nor of one that comes later."""
+    """A loss that ends everything says of each call whether it had left: not of one that waits, nor of one that comes later."""
     talk = Talk(backoff=None, requests=Pace(3, 60.0, "made up")).opened()  # of which pings keep one
     calls = [talk.session.submit(command, 0.0, 500.0) for _ in range(3)]
     assert 2 == len(talk.said(0.0))
@@ -1423,6 +1424,143 @@ def test_subscribed_already_where_statements_replace():
     pending = talk.want(TWO, "price B", now=1.0)
     talk.answers(talk.said(1.0)[0]["id"], 2.0, ALREADY_IS)
     assert ([SubscriptionRejected], ["price_subscribe A"]) == (errors(pending), talk.agrees(2.0))
+
+
+# Asked for a new connection --------------------------------------------------------------------------------------------------
+
+RENEW = {"message": "restarting", "code": 9, "renew": True}
+
+
+def renewing(*commands: Command, **options: Any) -> tuple[Talk, list[Pending]]:
+    """OPEN, speaking SWAP; *commands* were said, and the first of them was refused: at 1.0, with a wish for another link."""
+    talk = Talk(**options).opened()
+    calls = [talk.session.submit(command, 0.0, 500.0) for command in commands]
+    talk.said(0.0)
+    talk.answers(calls[0].serial, 1.0, RENEW)
+    return talk, calls
+
+
+def test_renew():
+    """What is under way has its answer, what comes meanwhile waits, an order too, and goes on the next link, once."""
+    talk, (refused, under_way) = renewing(ORDER, QUERY)
+    assert ([RequestRejected], 9, False) == (errors(refused), refused.error.code, under_way.settled)
+    waiting = [talk.session.submit(ORDER, 2.0, 500.0), talk.session.submit(QUERY, 2.0, 500.0)]
+    assert ([], None) == (talk.said(2.0), talk.session.doom)
+    talk.answers(under_way.serial, 3.0)
+    assert ([None], ConnectionLost) == (errors(under_way), type(talk.session.doom))
+    dial_at = talk.session.lost(3.0, talk.session.doom)
+    waiting.append(talk.session.submit(ORDER, 3.1, 500.0))
+    talk.session.dialling()
+    assert 3.0 + Backoff().base == dial_at
+    talk.opened(dial_at)
+    assert ["order", "query", "order"] == talk.agrees(dial_at)
+    assert [None] * 3 == errors(*waiting)
+
+
+def test_renew_when_nothing_is_under_way():
+    """The link is given up at once, and a driver that asks whether there is something to do is told so."""
+    talk, _ = renewing(ORDER)
+    assert (ConnectionLost, True, math.inf) == (type(talk.session.doom), talk.session.has_outbox, talk.session.tick(1.0))
+
+
+def test_renew_with_an_answer_that_does_not_come():
+    """It is waited for, but not for ever; then nobody knows what became of that order, and the others were never said."""
+    talk, (_, under_way) = renewing(ORDER, ORDER)
+    waiting = talk.session.submit(ORDER, 2.0, 500.0)
+    assert (1.0 + RENEW_WAIT_S, None) == (talk.session.tick(2.0), talk.session.doom)
+    assert [] == talk.frames(1.0 + RENEW_WAIT_S)
+    talk.session.lost(12.0, talk.session.doom)
+    assert ([ConnectionLost], True, False) == (errors(under_way), under_way.error.sent, waiting.settled)
+
+
+def test_renew_and_a_deadline():
+    """Nothing is under way any more when the last caller has given up waiting."""
+    talk, _ = renewing(ORDER, QUERY)
+    brief = talk.session.submit(ORDER, 1.0, 3.0)
+    talk.session.tick(3.0)
+    assert ([RequestTimeout], False, None) == (errors(brief), brief.error.sent, talk.session.doom)
+    talk.session.tick(500.0)
+    assert ConnectionLost is type(talk.session.doom)
+
+
+def test_renew_and_no_next_link():
+    """A dial that fails makes it an outage as any: orders that waited were never sent, nor are those that come."""
+    talk, _ = renewing(ORDER)
+    waiting = [talk.session.submit(ORDER, 1.0, 500.0), talk.session.submit(QUERY, 1.0, 500.0)]
+    talk.session.lost(1.0, talk.session.doom)
+    talk.session.dialling()
+    talk.session.lost(2.0, ConnectFailed("nobody there"))
+    waiting.append(talk.session.submit(ORDER, 3.0, 500.0))
+    assert ([ConnectionLost] * 2, False) == (errors(waiting[0], waiting[2]), waiting[1].settled)
+    assert [False, False] == [waiting[0].error.sent, waiting[2].error.sent]
+
+
+@pytest.mark.parametrize("command", [ORDER, QUERY], ids=["order", "query"])
+def test_renew_without_reconnect(command):
+    """The user wants no other connection: a loss ends everything, and what had waited was never sent."""
+    talk, _ = renewing(ORDER, backoff=None)
+    waiting = talk.session.submit(command, 1.0, 500.0)
+    assert (None, CLOSED) == (talk.session.lost(1.0, talk.session.doom), talk.session.state)
+    assert ([ConnectionLost], False) == (errors(waiting), waiting.error.sent)
+
+
+def test_renew_again_and_again():
+    """An exchange that wants every link to be replaced is not hammered: the waits grow as after any loss."""
+    talk = Talk().opened()
+    now, waits = 0.0, []
+    for _ in range(4):
+        call = talk.session.submit(ORDER, now, math.inf)
+        talk.said(now)
+        talk.answers(call.serial, now, RENEW)
+        due = talk.session.lost(now, talk.session.doom)
+        waits.append(due - now)
+        now = due
+        talk.opened(now)
+    assert [0.5, 1.0, 2.0, 4.0] == waits
+
+
+def test_renew_and_topics():
+    """What flows goes on flowing, who leaves has left, and a statement that was refused is nobody's fault: it is said anew."""
+    talk = subscribed("price A", "depth A")
+    new = talk.want(TWO, "price B", now=1.0)
+    under_way = talk.session.submit(QUERY, 1.0, 500.0)
+    statement, _ = talk.said(1.0)
+    talk.answers(statement["id"], 2.0, RENEW)
+    left = talk.unwant(ONE, "depth A", now=3.0)
+    assert (False, [], (ONE,)) == (new.settled, talk.said(3.0), talk.hears(update("price A"), 3.0))
+    talk.answers(under_way.serial, 4.0)
+    talk.session.lost(4.0, talk.session.doom)
+    talk.opened(5.0)
+    assert ["price_subscribe A B"] == talk.agrees(5.0)
+    assert ([None, None], [], {b"price A": (ONE,), b"price B": (TWO,)}) == (
+        errors(new, left),
+        talk.decided().ended,
+        talk.session.routes,
+    )
+
+
+def test_renew_says_no_ping():
+    """A ping is something new too: the limit of the wait stands in for it."""
+    talk, _ = renewing(ORDER, QUERY, ping_interval=5.0)
+    assert ([], None) == (talk.said(7.0), talk.session.doom)
+
+
+def test_renew_and_close():
+    """`close` ends what waits for the next link, as it ends all else."""
+    talk, (_, under_way) = renewing(ORDER, ORDER)
+    waiting = talk.session.submit(ORDER, 2.0, 500.0)
+    talk.session.close(3.0)
+    assert ([ConnectionClosed, ConnectionClosed], True) == (errors(under_way, waiting), talk.session.close_frame)
+
+
+def test_renew_for_a_login():
+    """A login that is refused so is a loss as any, and the key was not judged."""
+    talk = Talk()
+    talk.session.dialling()
+    talk.session.dialled(0.0, LOGIN_COMMAND)
+    body = talk.said(0.0)[0]
+    talk.answers(body["id"], 1.0, {**RENEW, "kind": "transient"})
+    assert RequestRejected is type(talk.session.doom)
 
 
 # Statements without an answer ------------------------------------------------------------------------------------------------
