@@ -635,6 +635,7 @@ class Client:
             forget=self._forget,
             ids=self._ids_of,
             lags=self._lags,
+            renew=self._restate,
         )
         self._check_process()
         with self._lock:
@@ -715,14 +716,15 @@ class Client:
             raise
         return book
 
-    def _restate(self, subscription: Subscription) -> None:
-        """Have what *subscription* has stated again, for its snapshot. Does not wait."""
+    def _restate(self, subscription: Subscription, topics: frozenset[Topic] | None = None) -> None:
+        """Have what *subscription* has, or these *topics* of it, stated again, for the snapshot. Does not wait."""
         with self._lock:
             connections = [connection for pool in self._pools.values() for connection in pool]
         for connection in connections:
-            topics = connection.wanted(subscription)
-            if topics:
-                connection.restate(topics)
+            wanted = connection.wanted(subscription)
+            there = wanted if topics is None else wanted & topics
+            if there:
+                connection.restate(there)
 
     def _endpoint_of(self, topic: Topic) -> str:
         """Where *topic* is subscribed to: the first endpoint, if the client of the exchange does not know better."""

@@ -92,6 +92,21 @@ class Tally:
         return {"dropped": self.dropped, "gaps": self.gaps, "repaired": self.repaired, "malformed": self.malformed}
 
 
+class Ahead:
+    """
+    What is known of the messages that wait to be read: for `latest`, where an event is made of all that came before it.
+
+    Who asks again and again goes on where he was, so that each message is parsed once for him, however many wait.
+    """
+
+    __slots__ = ("event", "names", "states")
+
+    def __init__(self, states: dict[bytes, dict[str, Any]], names: Mapping[bytes, tuple[bytes, ...]], event: Any) -> None:
+        self.states = states
+        self.names = names
+        self.event = event
+
+
 class Decoder:
     """Reads for one subscription."""
 
@@ -108,6 +123,9 @@ class Decoder:
         self._ledgers: dict[bytes, Ledger] = {}  # of topics that can be asked for what they missed
         self._ledger_keys: dict[tuple[str, str | None], bytes] = {}  # the same by what events have: channel and symbol
         self._watches: deque[Watch] = deque(maxlen=WATCHED)
+        self.merging: Mapping[bytes, Topic] = {}  #: topics whose events tell what their updates add up to, by key; replaced
+        self.lacking: set[bytes] = set()  #: keys of those of which a delta came without what it adds to
+        self._told: Any = None  # the newest event, kept where some topic merges
         self.keep(topics)
 
     def keep(self, topics: Iterable[Topic]) -> Sequence[Event]:
@@ -117,6 +135,9 @@ class Decoder:
         self._reading.topics = kept
         self._symbols = None if None in symbols else symbols
         self._replaying = any(topic.replays for topic in kept.values())
+        self.merging = {key: topic for key, topic in kept.items() if topic.merges}
+        self.lacking &= self.merging.keys()
+        self._reading.states = {key: state for key, state in self._reading.states.items() if key in self.merging}
         left = [event for key, ledger in self._ledgers.items() if key not in kept for event in ledger.release()]
         known = {key: self._ledgers.get(key) or self._new_ledger(topic) for key, topic in kept.items()}
         self._ledgers = {key: ledger for key, ledger in known.items() if ledger is not None}
@@ -150,6 +171,8 @@ class Decoder:
         if update.__class__ is not Update:
             return ()
         events = self._events(update, received_ns)
+        if self.merging:
+            self._look_for_lack(update, events)
         if self._replaying:
             events = self._once(update, events)
         if self._ledgers:
@@ -165,6 +188,36 @@ class Decoder:
         finally:
             self._names = before
         return events[-1] if events else None
+
+    def ahead(self) -> Ahead:
+        """Where who looks at messages that were not read yet begins: at what was."""
+        return Ahead(self._reading.states.copy(), self._names, self._told)
+
+    def look(self, ahead: Ahead, message: bytes, received_ns: int) -> None:
+        """*message* is the next one; remembers it there, and nothing here."""
+        reading, names = self._reading, self._names
+        states, reading.states, self._names = reading.states, ahead.states, ahead.names
+        try:
+            update = self._decode(message)
+            events = self._events(update, received_ns) if isinstance(update, Update) else ()
+            if events:
+                ahead.event = events[-1]
+        except UNREADABLE:
+            self.skip(message)
+        finally:
+            ahead.states = reading.states
+            reading.states, self._names = states, names
+
+    def forget(self) -> None:
+        """Deltas may be missing here."""
+        self._reading.states = {}
+
+    def skip(self, message: bytes) -> None:
+        """*message* could not be read: what it would have changed is not known any more, all if it does not tell."""
+        if self.merging:
+            keys = {key for sent in self.keys_of(message) for key in self._names.get(sent, (sent,))}
+            states = self._reading.states
+            self._reading.states = {key: state for key, state in states.items() if keys and key not in keys}
 
     def keys_of(self, message: bytes) -> tuple[bytes, ...]:
         """The topics that *message* has news of, where `route` does not tell."""
@@ -229,6 +282,7 @@ class Decoder:
 
         The events that were held back, which stand before the gap.
         """
+        self.forget()
         for replay in self._replays.values():
             replay.owed = 0
         waited = self.release()
@@ -271,6 +325,14 @@ class Decoder:
         if len(update.keys) > 1 and self._symbols is not None:
             return [event for event in events if event.symbol in self._symbols]
         return events
+
+    def _look_for_lack(self, update: Update, events: Sequence[Event]) -> None:
+        """After an update: is what its topics add up to known?"""
+        for key in update.keys:
+            if key in self.merging:
+                (self.lacking.discard if key in self._reading.states else self.lacking.add)(key)
+        if events:
+            self._told = events[-1]
 
     def _once(self, update: Update, events: Sequence[Event]) -> Sequence[Event]:
         key = update.keys[0]

@@ -44,9 +44,9 @@ class Reading:
     received: float  #: Unix seconds by our clock
     numbers: Numbers
     topics: Mapping[bytes, Topic]  #: the reading subscription's topics by key
-    #: What the deltas of a topic that `merges` have added up to, by its key: `interpret` replaces it at a snapshot, and changes
-    #: it at a delta. A key is missing before the first snapshot, and anew where deltas may be missing. Then a delta leaves it
-    #: missing, and tells no more than it has itself; the topic is stated again for its snapshot when all that came was read.
+    #: What the deltas of a topic that `merges` have added up to, by its key. At a snapshot `interpret` puts a new value there,
+    #: and at a delta too, never changing the former one. A key is missing before the first snapshot, and anew where deltas may
+    #: be missing. Then a delta leaves it so, and tells what it has itself; the topic is stated again when all was read.
     states: dict[bytes, dict[str, Any]] = attrs.Factory(dict)
 
 

@@ -239,6 +239,10 @@ class Merged(Stream):
                 turns.errors.appendleft(error.with_traceback(None))
                 turns.show()
 
+    def _caught_up(self) -> None:
+        for subscription in self.subscriptions:
+            subscription._caught_up()
+
     def _log(self) -> None:
         for subscription in self.subscriptions:
             subscription._log()

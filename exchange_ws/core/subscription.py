@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, Union
 import attrs
 
 from exchange_ws.clock import Clock, Deadline, checked_timeout
-from exchange_ws.core.decoding import UNREADABLE, Decoder
+from exchange_ws.core.decoding import UNREADABLE, Ahead, Decoder
 from exchange_ws.core.dialect import Dialect, parse
 from exchange_ws.core.errand import join, start
 from exchange_ws.core.messages import Topic
@@ -71,8 +71,11 @@ JOIN_LIMIT_S = 5.0  # for a callback that is under way when its subscription is 
 SIDE_BY_SIDE = 64  # gaps without a message between them that wait one by one; of more the oldest become one
 STATES_TOLD = 1000  # that wait for a function which has not returned, the newest
 RECOVERIES = 64  # questions about what was missed, and answers, that wait: each of these may have a hundred records
+RENEW_EVERY_S = 10.0  # between two requests for the snapshots of topics that lack theirs; a minute has no more than six
 SLOTS = 10_000  # of LATEST, or as many as the buffer's limit: there are fewer markets, but a push may name any set of them
 
+#: Reasons of gaps in which messages of any topic may be missing, and what the first of them means holds of the others too.
+LOSSES = ("reconnect", "overflow", "malformed")
 
 Self = TypeVar("Self", bound="Stream")
 
@@ -174,7 +177,7 @@ class Stream:
             try:
                 item = take()
             except LookupError:
-                self._log()  # not in `take`, which is too hot: who puts, or finds nothing more, tells of what was skipped
+                self._caught_up()
                 if ended:
                     self._raise_error()
                     return
@@ -210,7 +213,7 @@ class Stream:
             try:
                 return self._take()
             except LookupError:
-                self._log()
+                self._caught_up()
                 if ended:
                     self._raise_error()
                     raise SubscriptionClosed(f"{self.name}: the subscription has ended") from None
@@ -239,6 +242,7 @@ class Stream:
             try:
                 events.append(self._take())
             except LookupError:
+                self._caught_up()
                 self._park(0.0)  # who waits for room is told that there is some
                 break
             except ExchangeError as error:
@@ -382,6 +386,10 @@ class Stream:
         """Messages that were taken."""
         raise NotImplementedError
 
+    def _caught_up(self) -> None:
+        """All that had come was taken. Under no lock."""
+        self._log()  # not in `take`, which is too hot: who puts, or finds nothing more, tells of what was skipped
+
     def _log(self) -> None:
         """Write what it has for the log; under no lock."""
         raise NotImplementedError
@@ -420,6 +428,7 @@ class Subscription(Stream):
         forget: Callable[[Subscription], None],
         ids: Callable[[Subscription], tuple[str, ...]] = lambda _: (),
         lags: deque[float] | None = None,
+        renew: Callable[[Subscription, frozenset[Topic]], None] = lambda _, __: None,
     ) -> None:
         self._route = dialect.route
         self._aliased = dialect.aliases
@@ -432,6 +441,7 @@ class Subscription(Stream):
         self._leave = leave  # for users: waits for the exchange
         self._forget = forget  # for readers: does not wait
         self._ids = ids
+        self._renew = renew  # for consumers: does not wait
         # Guards the fields up to the next comment. Taken by itself and not through its condition, whose own `__enter__` is
         # Python: Ctrl-C between its taking the lock and the body would leave that taken, and the reader waiting for ever.
         self._guard = threading.Lock()
@@ -477,6 +487,9 @@ class Subscription(Stream):
         self._lags: deque[float] = deque(maxlen=LAGS)  # received minus exchange time, seconds
         self._all_lags = lags  # the client's, which all of its subscriptions add to: one step of the interpreter
         self._lag_due = 1  # the `_taken` from which on there is to be another sample
+        self._ahead: Ahead | None = None  # of what waits, where events tell what all of it adds up to
+        self._looked_at: Any = None  # the item of the buffer up to which that knows
+        self._renew_at = float("-inf")  # when snapshots may be asked for again
         super().__init__(name, clock)
 
     # For users ------------------------------------------------------------------------------------------------------------
@@ -489,6 +502,8 @@ class Subscription(Stream):
             return None
         with self._consuming:
             try:
+                if self._decoder.merging and not self._raw:
+                    return self._look_ahead()
                 return self._parse(newest[0]) if self._raw else self._decoder.peek(*newest)
             except UNREADABLE:
                 return None
@@ -1120,6 +1135,7 @@ class Subscription(Stream):
                         break
                     events = self._decoder.decode(payload, received_ns)
                 except UNREADABLE as error:
+                    self._decoder.skip(payload)
                     self._skip(error, received_ns)
                     continue
                 if events:
@@ -1203,6 +1219,8 @@ class Subscription(Stream):
             return
         if marker.reason == "reconnect":
             self._complete(self._decoder.lost(marker))
+        elif marker.reason in LOSSES:
+            self._decoder.forget()
         self._come_to(marker)
 
     def _come_to(self, gap: Gap) -> None:
@@ -1225,6 +1243,49 @@ class Subscription(Stream):
             self._count_unreadable(error)
             events = self._decoder.answered(attrs.evolve(what, results=None), marker.received_ns)
         self._complete(events)
+
+    def _look_ahead(self) -> Any:
+        """Requires `_consuming`. The newest event, made of all that waits, without taking it."""
+        decoder, items = self._decoder, self._buffer.copy()  # in one step, since readers append meanwhile
+        new: deque[tuple[int, Any]] = deque()
+        for item in reversed(items):
+            if item is self._looked_at:
+                break
+            new.appendleft(item)
+        else:  # for the first time, or that was taken, or dropped
+            self._ahead = None
+            new.extendleft((0, marker) for marker in reversed(self._head))
+        if self._ahead is None:
+            self._ahead = decoder.ahead()
+        ahead = self._ahead
+        for received_ns, payload in new:
+            if isinstance(payload, bytes):
+                decoder.look(ahead, payload, received_ns)
+            elif isinstance(payload, Gap) and payload.reason in LOSSES:
+                ahead.states = {}
+            elif isinstance(payload, Stated) and payload.names is not None:
+                ahead.names = payload.names
+        self._looked_at = items[-1] if items else None
+        return ahead.event
+
+    def _caught_up(self) -> None:
+        """
+        All that had come was taken. Under no lock.
+
+        Then it is time to have topics stated again whose deltas were told without what they add to: who is behind, and loses
+        something again, would lose that snapshot too.
+        """
+        self._log()
+        if self._decoder.lacking and not self._ended:
+            now = self._clock.now()
+            with self._consuming:
+                due = now >= self._renew_at
+                topics = frozenset(self._decoder.merging[key] for key in self._decoder.lacking) if due else frozenset()
+                if due:
+                    self._renew_at = now + RENEW_EVERY_S
+            if topics:
+                log.info("%s: deltas are missing; asking for a snapshot of %d topics", self.name, len(topics))
+                self._renew(self, topics)
 
     def _park(self, timeout: float | None) -> bool:
         """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""
@@ -1384,9 +1445,9 @@ def _as_few(markers: Iterable[Marker]) -> list[Marker]:
 
 
 def _both(first: Gap, second: Gap) -> Gap:
-    """Two gaps with nothing between, as one for the event that follows; a loss if one is: the decoder has to be told of it."""
+    """Two gaps with nothing between, as one for the event that follows: what the decoder has to be told of one holds of it."""
     since = min(first.since, second.since)
     until = None if first.until is None or second.until is None else max(first.until, second.until)
     dropped = None if first.dropped is None or second.dropped is None else first.dropped + second.dropped
-    reason = second.reason if second.reason == "reconnect" else first.reason
+    reason = next((reason for reason in LOSSES if reason in (first.reason, second.reason)), first.reason)
     return Gap(reason, since, until, dropped, first.repaired and second.repaired)
