@@ -19,6 +19,8 @@ left out. The user can
 - ``do request METHOD [JSON]``: one call, with its arguments;
 - ``do ping``: the heartbeat's command;
 - ``do reconnect``: on a new connection nothing is stated and no reply is awaited.
+
+A reply that names no request answers the oldest one.
 """
 
 from __future__ import annotations
@@ -55,8 +57,16 @@ def dialects(folder):
 
 def shown(value):
     """Like the repr of *value*, without the fields that are at their defaults."""
-    fields = [field for field in attrs.fields(type(value)) if field.repr and getattr(value, field.name) != field.default]
-    return f"{type(value).__name__}({', '.join(f'{field.name}={getattr(value, field.name)!r}' for field in fields)})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name!r}: {shown(part)}" for name, part in value.items()) + "}"
+    if not attrs.has(type(value)):
+        return repr(value)
+    fields = [field for field in attrs.fields(type(value)) if field.repr and getattr(value, field.name) != default(field)]
+    return f"{type(value).__name__}({', '.join(f'{field.name}={shown(getattr(value, field.name))}' for field in fields)})"
+
+
+def default(field):
+    return field.default.factory() if isinstance(field.default, attrs.Factory) else field.default
 
 
 def channels(command):
@@ -79,6 +89,7 @@ class Conversation:
         self.stated = frozenset()
         self.waiting = []
         self.aliases = {}
+        self.states = {}
         self.serial = 0
 
     def do(self, verb, rest):
@@ -103,7 +114,7 @@ class Conversation:
         elif verb == "ping":
             yield self.say(self.dialect.heartbeat.command)
         elif verb == "reconnect":
-            self.stated, self.waiting, self.aliases = frozenset(), [], {}
+            self.stated, self.waiting, self.aliases, self.states = frozenset(), [], {}, {}
         else:
             raise ValueError(f"do {verb}: takes subscribe, unsubscribe, request, ping or reconnect")
         yield from self.state()
@@ -127,7 +138,7 @@ class Conversation:
             if isinstance(understood, Update):
                 assert self.dialect.route(message) in (None, understood.keys[0])
                 topics = {**{topic.key: topic for topic in self.wanted}, **self.aliases}
-                for event in self.dialect.interpret(understood, Reading(0.0, Decimal, topics)):
+                for event in self.dialect.interpret(understood, Reading(0.0, Decimal, topics, self.states)):
                     yield f"=   {shown(event)}"
             else:
                 assert self.dialect.route(message) is None
@@ -138,11 +149,15 @@ class Conversation:
 
     def settle(self, reply):
         at = next((at for at, (key, _) in enumerate(self.waiting) if key == reply.key), None)
+        if at is None and self.waiting and (reply.key is None or (reply.alone and len(self.waiting) == 1)):
+            at = 0
         if at is None:
             return
         command = self.waiting.pop(at)[1]
         if reply.ok:
-            self.stated = self.stated - command.drops | command.states
+            refused = {topic for topic in command.states if topic.key in reply.refused}
+            self.wanted -= refused
+            self.stated = self.stated - command.drops | (command.states - refused)
             self.aliases.update({alias: topic for alias in reply.aliases for topic in command.states})
         elif command.kind == SUBSCRIBE:
             self.wanted -= command.states - self.stated
