@@ -1089,12 +1089,12 @@ class Session:
         return reply.method is None or pending.command is None or reply.method == pending.command.method
 
     def _only(self) -> str:
-        """The key of the one command that waits for an answer; none if there are several."""
+        """The key of the one command that waits for an answer; none if there are several. Of pings, answers tell."""
         waiting = [
             key
             for key, entries in self._awaited.items()
             for pending in entries
-            if not pending.settled and pending.command is not PING_FRAME
+            if not pending.settled and pending.command is not None and pending.command.kind != PING
         ]
         return waiting[0] if len(waiting) == 1 else ""
 

@@ -16,7 +16,7 @@ import pytest
 from core_languages import DELTA, IDS, LOGIN_COMMAND, topic, topics, update, wire
 
 from exchange_ws.clock import SystemClock
-from exchange_ws.core.messages import CALL, SUBSCRIBE, UNSUBSCRIBE, Command, Limits
+from exchange_ws.core.messages import CALL, PING, SUBSCRIBE, UNSUBSCRIBE, Command, Limits
 from exchange_ws.core.session import EARLY, EARLY_BYTES, GONE, GONE_S, NOBODYS, Backoff, Decisions, Session
 from exchange_ws.core.subscription import DROP_NEWEST, DROP_OLDEST, LATEST, Subscription
 from exchange_ws.errors import AuthenticationError, ConnectionLost, RequestTimeout, SubscriptionRejected, UpdateTimeout
@@ -276,6 +276,15 @@ def test_replies_to_the_one_that_waits(others, caplog):
     talk.hears({"to": "", "alone": 1, "ok": False, "error": NO})
     told = ["made-up: an error that answers no request: : no"] if others else []
     assert (not others, told) == (pendings[0].settled, caplog.messages)
+
+
+def test_a_ping_is_not_the_one_that_waits():
+    """A reply to the one command that waits is its, though a ping be under way, whose answers tell that they are."""
+    talk = Talk()
+    pendings = [talk.call("ping", PING, "pings"), talk.call("q", channel="c")]
+    talk.says()
+    talk.hears({"to": "", "alone": 1, "ok": True})
+    assert [False, True] == [pending.settled for pending in pendings]
 
 
 def test_remarks_are_logged(caplog):
