@@ -112,7 +112,7 @@ def _symbol(topic: str, words: int) -> str:
 # Public topics ----------------------------------------------------------------------------------------------------------------
 
 
-# hot path: 1.5 us a message of one trade, 0.9 us each further one
+# hot path: 1.3 us a trade by itself, 0.9 us each of several (as `route` of `v5_dialect` was measured)
 def _trades(update: Update, reading: Reading) -> Sequence[Event]:
     """
     ``[{"T": ms, "s": symbol, "S": taker's side, "v": size, "p": price, "i": id, "BT": whether a block trade, ...}]`` [Trade].
@@ -187,10 +187,19 @@ def _levels(side: Any, numbers: Numbers) -> tuple[tuple[Number, Number], ...]:
     Those of `orderbook.rpi` have two sizes: the second is of orders that only retail orders can take [RPI Orderbook]. Both are
     in the book, so the size is their sum; `raw` has them apart.
     """
-    # hot path: almost all levels are two texts
     if side and len(side[0]) == 3:
         return tuple([(_number(price, numbers), _sum(size, rpi, numbers)) for price, size, rpi in side])
-    return tuple([(_number(price, numbers), _number(size, numbers)) for price, size in side])
+    # hot path: 4.7 us for 20 levels; 5.8 us where `_number` is called for text too, 4.4 us without looking whether it is text
+    # (CPython 3.11 on a shared 2-core machine, `timeit`, best of 60)
+    return tuple(
+        [
+            (
+                numbers(price) if price.__class__ is str else _number(price, numbers),
+                numbers(size) if size.__class__ is str else _number(size, numbers),
+            )
+            for price, size in side
+        ]
+    )
 
 
 def _sum(size: str, other: str, numbers: Numbers) -> Number:
@@ -219,16 +228,15 @@ def _inverse_ticker(update: Update, reading: Reading) -> Sequence[Event]:
 
 
 def _merged(update: Update, reading: Reading) -> dict[str, Any]:
-    """
-    All that was told of this symbol, after this update.
-
-    Without a snapshot before it, a delta begins with nothing: what it does not tell is None until something tells it.
-    """
+    """All that is known of this symbol after this update; of a delta without its snapshot, what it tells itself."""
     told = update.body["data"]
     if not isinstance(told, dict):
         raise ValueError("a ticker is no object")
     if _kind(update.body) == "delta":
-        told = {**reading.states.get(update.keys[0], {}), **told}  # anew: who reads ahead keeps the former one
+        before = reading.states.get(update.keys[0])
+        if before is None:
+            return told
+        told = {**before, **told}  # anew: the former one may be what somebody goes back to who reads ahead
     reading.states[update.keys[0]] = told
     return told
 
