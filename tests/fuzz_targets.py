@@ -402,6 +402,8 @@ def check_reply(dialect: Dialect, reply: Reply, known: Sequence[Topic]) -> None:
         for secret in (False, True):
             error = refused(reply.error, Command("subscribe", ("a", {"token": "b"}), SUBSCRIBE, secret=secret))
             assert isinstance(error, ExchangeError) and str(error)
+    for key, refusal in reply.refused.items():
+        assert reply.ok and type(key) is bytes and isinstance(refusal.message, str) and refusal.message
     if dialect.echoed is not None:
         for echo in reply.echoes:
             for topic in known:
