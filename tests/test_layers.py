@@ -39,12 +39,12 @@ FORBIDDEN = [
         "a sandbox is written from the documentation",
     ),
     (
-        r"(events|display|orderbook|wire/frames|core/(messages|dialect|session)|exchanges/[^/]+/.*dialect)\.py",
+        r"(events|display|orderbook|wire/frames|core/(messages|dialect|session)|exchanges/[^/]+/.*(dialect|events))\.py",
         r"(threading|_thread|socket|ssl|select|selectors|time|asyncio|concurrent|subprocess)\b",
         "these turn values into values",
     ),
     (
-        r"(core/(messages|dialect|session)|exchanges/[^/]+/.*dialect)\.py",
+        r"(core/(messages|dialect|session)|exchanges/[^/]+/.*(dialect|events))\.py",
         r"exchange_ws\.(wire|clock)\b|exchange_ws\.core\.(connection|subscription|timer|client|auth)\b",
         "these are driven by the connection, never the other way round",
     ),
