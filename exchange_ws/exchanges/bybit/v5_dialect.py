@@ -497,10 +497,13 @@ def _batches(some: frozenset[Topic], count: int) -> Iterator[list[Topic]]:
         kinds.setdefault(_kind(topic), []).append(topic)
     for kind in sorted(kinds):
         batch: list[Topic] = []
+        length = AROUND
         for topic in kinds[kind]:
-            if batch and (len(batch) == count or not fits(frozenset(batch), topic)):
+            length += _length(topic)
+            if batch and (len(batch) == count or length > ARGS_LENGTH):
                 yield batch
                 batch = []
+                length = AROUND + _length(topic)
             batch.append(topic)
         yield batch
 
@@ -514,7 +517,11 @@ def _kind(topic: Topic) -> str:
 
 def fits(held: frozenset[Topic], topic: Topic) -> bool:
     """The topics of a connection have at most 21,000 characters [Connect, "Args limits"]; all private ones are less."""
-    return sum([len(other.name) + BETWEEN for other in held]) + len(topic.name) + BETWEEN + AROUND <= ARGS_LENGTH
+    return sum(map(_length, held)) + _length(topic) + AROUND <= ARGS_LENGTH
+
+
+def _length(topic: Topic) -> int:
+    return len(topic.name) + BETWEEN
 
 
 def _public(category: str, limits: Limits = _PUBLIC_LIMITS) -> Dialect:
