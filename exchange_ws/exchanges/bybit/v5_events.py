@@ -356,10 +356,11 @@ def _signed(size: Any, side: Any, numbers: Numbers) -> Number:
 def _executions(update: Update, reading: Reading) -> Sequence[Event]:
     """
     ``[{"symbol", "execId", "orderId", "execPrice", "execQty", "side", "execFee", "feeCurrency", "isMaker", "execType", ...}]``
-    [Execution, Fast Execution].
+    [Execution, Fast Execution, Spread Execution].
 
     Fees are negative where they are a rebate; `execution.fast` does not tell them. What is booked without a trade, funding for
-    one, is an `Other` of its symbol; its `execType` is in `raw`.
+    one, is an `Other` of its symbol; its `execType` is in `raw`. Of a spread the combination is told, and each of its legs
+    under its own symbol.
     """
     body, label, numbers, received = update.body, update.label, reading.numbers, reading.received
     return [
@@ -388,17 +389,19 @@ def _executions(update: Update, reading: Reading) -> Sequence[Event]:
 
 def _orders(update: Update, reading: Reading) -> Sequence[Event]:
     """
-    ``[{"symbol", "orderId", "orderLinkId", "side", "orderType", "price", "qty", "cumExecQty", "orderStatus", ...}]`` [Order].
+    ``[{"symbol", "orderId", "orderLinkId", "side", "orderType", "price", "qty", "cumExecQty", "orderStatus", ...}]`` [Order,
+    Spread Order].
 
     `type` and `status` are the vendor's words. Final ones are Filled, Cancelled, Rejected, Deactivated, and on spot
     PartiallyFilledCanceled; what was filled of an order that was cancelled, `filled` tells. An order that lost a race against
-    its cancellation is told as Filled twice (observed).
+    its cancellation is told as Filled twice (observed). Of a spread the combination is told, and each of its legs under its own
+    symbol.
     """
     body, numbers = update.body, reading.numbers
     return [
         Order(
             NAME,
-            "order",
+            update.label,
             _named(order["symbol"]),
             _time(order.get("updatedTime") or body.get("creationTime")),
             reading.received,
@@ -476,4 +479,6 @@ PRIVATE_READERS: dict[str, Reader] = {
     "execution.fast": _executions,
     "order": _orders,
     "wallet": _balances,
+    "spread.order": _orders,
+    "spread.execution": _executions,
 }

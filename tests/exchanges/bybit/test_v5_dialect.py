@@ -90,6 +90,8 @@ EVENTS = {
     "execution.fast": Fill,
     "order": Order,
     "wallet": Balance,
+    "spread.order": Order,
+    "spread.execution": Fill,
 }
 
 
