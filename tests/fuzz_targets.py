@@ -81,7 +81,7 @@ class Target:
 def client(name: str) -> Client:
     """A client of the exchange that never connects, with credentials that its sandbox would accept."""
     side = exchange(name)
-    wiring = dict(side.wiring(f"ws://127.0.0.1:9{side.path}", "http://127.0.0.1:9"))
+    wiring = dict(side.wiring(f"ws://127.0.0.1:9{side.path}", "http://127.0.0.1:9", {}))
     made = exchange_ws.clients()[name]
     if "token" in inspect.signature(made).parameters:  # rather than one that would be fetched
         wiring = {key: value for key, value in wiring.items() if not key.startswith("api_")}

@@ -144,8 +144,8 @@ class Exchange(Protocol):
     def method(self, message: Any) -> str | None:
         """Name of what *message* asks for."""
 
-    def wiring(self, url: str, rest_url: str) -> Mapping[str, Any]:
-        """Arguments that make a client of this exchange talk to the sandbox at these addresses."""
+    def wiring(self, url: str, rest_url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Arguments that make a client with these *options* talk to the sandbox at these addresses."""
 
 
 @runtime_checkable
@@ -470,7 +470,8 @@ class Sandbox:
 
     def client(self, **options: Any) -> Any:
         """A client of this exchange, wired to the sandbox and not connected yet; *options* as for its class, and go first."""
-        return exchange_ws.clients()[self.exchange](**{**self._exchange.wiring(self.url, self.rest_url), **options})
+        wiring = self._exchange.wiring(self.url, self.rest_url, options)
+        return exchange_ws.clients()[self.exchange](**{**wiring, **options})
 
     # What tests ask
 

@@ -214,7 +214,7 @@ def test_silent_peer(name, box, facts):
     with Peer(lambda connection: connection.hold()) as peer:
         wiring = {
             key: f"ws://127.0.0.1:{peer.port}/" if isinstance(value, str) and value.startswith("ws") else value
-            for key, value in box._exchange.wiring(box.url, box.rest_url).items()
+            for key, value in box._exchange.wiring(box.url, box.rest_url, {}).items()
         }
         ws = CLIENTS[name](**wiring, timeout=0.2)
         began = time.monotonic()

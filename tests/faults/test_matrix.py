@@ -107,7 +107,7 @@ class Scene:
             url = re.sub(r":\d+/", f":{line.port}/", url)
         if host is not None:
             url = url.replace("127.0.0.1", host)
-        wiring = self.box._exchange.wiring(url, self.box.rest_url)
+        wiring = self.box._exchange.wiring(url, self.box.rest_url, options)
         if host is not None:  # which need not be one that credentials may go to in the clear
             wiring = {key: value for key, value in wiring.items() if "://" in value}
         if self.client_context is not None:

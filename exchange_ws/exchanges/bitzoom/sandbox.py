@@ -340,7 +340,7 @@ class BitzoomExchange:
     def method(self, message: Any) -> str | None:
         return f"{message.get('event')} {message.get('channel')}" if isinstance(message, dict) else None
 
-    def wiring(self, url: str, rest_url: str) -> Mapping[str, Any]:
+    def wiring(self, url: str, rest_url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"host": url, "token": self.token}
 
     # Requests

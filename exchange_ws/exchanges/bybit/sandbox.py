@@ -162,7 +162,7 @@ class _Endpoint:
     def method(self, message: Any) -> str | None:
         return message.get("op") if isinstance(message, dict) else None
 
-    def wiring(self, url: str, rest_url: str) -> Mapping[str, Any]:
+    def wiring(self, url: str, rest_url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return {
             "public_url": url,
             "private_url": url[: -len(PUBLIC_PATH)] + PRIVATE_PATH,

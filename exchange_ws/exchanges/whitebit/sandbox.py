@@ -882,7 +882,7 @@ class WhiteBITExchange:
     def method(self, message: Any) -> str | None:
         return message.get("method") if isinstance(message, dict) else None
 
-    def wiring(self, url: str, rest_url: str) -> Mapping[str, Any]:
+    def wiring(self, url: str, rest_url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         login = {"api_key": self._credentials.api_key, "api_secret": self._credentials.api_secret}
         return {"url": url, "rest_url": rest_url, **login}
 
