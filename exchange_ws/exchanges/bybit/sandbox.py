@@ -24,15 +24,25 @@ rest and are filled, market orders, conditional orders, cancellations. There are
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Callable
 
+from exchange_ws.exchanges.bybit.common_sandbox import (
+    DAY,
+    DIALS,
+    IDLE_S,
+    MONTH,
+    WEEK,
+    begin,
+    candles,
+    plain,
+    signature,
+    trade_id,
+    wire_json,
+)
 from exchange_ws.sandbox.accounts import (
     CANCELLED,
     FILLED,
@@ -46,7 +56,7 @@ from exchange_ws.sandbox.accounts import (
     Order,
     Refused,
 )
-from exchange_ws.sandbox.market import Candle, Market, Markets
+from exchange_ws.sandbox.market import Market, Markets
 from exchange_ws.sandbox.server import Credentials, Exchange
 
 __all__ = ["SANDBOXES", "SpotV3Private", "SpotV3Public"]
@@ -55,15 +65,13 @@ PUBLIC_PATH, PRIVATE_PATH = "/spot/public/v3", "/spot/private/v3"
 BATCH = 10  # "Connect": args of a request
 DEPTH = 40  # "Depth"
 BOOK_PACE_US = 100_000  # "Depth", "Bookticker": 100 ms
-DAY = 86400
-WEEK, MONTH = "1w", "1M"  # they begin where no multiple of seconds does
-#: "Kline": seconds of an interval.
-INTERVALS = {
+#: "Kline": intervals and their spans.
+SPANS: dict[str, int | str] = {
     **{f"{n}m": n * 60 for n in (1, 3, 5, 15, 30)},
     **{f"{n}h": n * 3600 for n in (1, 2, 4, 6, 12)},
     "1d": DAY,
-    WEEK: DAY,
-    MONTH: DAY,
+    "1w": WEEK,
+    "1M": MONTH,
 }
 PRIVATE_TOPICS = ("outboundAccountInfo", "order", "stopOrder", "ticketInfo")
 #: "Error Codes".
@@ -84,19 +92,6 @@ DEED_STEPS = 5  # of the market, between two deeds of the account: half a second
 RESTING = 3  # orders of the account that are left open
 
 
-def _text(number: Decimal) -> str:
-    """A decimal as the wire has it: no exponent, no zeros at the end."""
-    return f"{number.normalize() + 0:f}"
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":")).replace(">", "\\u003e")  # as the vendor's servers escape it
-
-
-def _trade_id(number: int) -> str:
-    return str(2_290_000_000_000_000_000 + number)
-
-
 class _State:
     """One connection."""
 
@@ -110,10 +105,10 @@ class _State:
 class _Endpoint:
     """What the two endpoints have in common. See `exchange_ws.sandbox.server.Exchange`."""
 
-    idle_s: float | None = 600.0  # observed, on private connections
+    idle_s: float | None = IDLE_S
     idle_code: int | None = None
     requests: tuple[int, float] | None = None  # not documented
-    dials = (500, 300.0)  # "Connect": 500 in 5 minutes
+    dials = DIALS
 
     def __init__(self, markets: Markets, credentials: Credentials, seed: int) -> None:
         self._markets = markets
@@ -182,10 +177,10 @@ class _Endpoint:
         return {"req_id": str(found)} if isinstance(found, (str, int)) else {}
 
     def _pong(self, state: _State, message: Any) -> str:
-        return _json({"op": "pong", "args": [self._now_ms], **self._req_id(message), "conn_id": state.conn_id})
+        return wire_json({"op": "pong", "args": [self._now_ms], **self._req_id(message), "conn_id": state.conn_id})
 
     def _error(self, code: str, text: str | None) -> str:
-        return _json({"ret_code": code, "type": "error", "ret_msg": text or MESSAGES.get(code, "error")})
+        return wire_json({"ret_code": code, "type": "error", "ret_msg": text or MESSAGES.get(code, "error")})
 
     def _knows(self, name: object) -> bool:
         raise NotImplementedError
@@ -228,7 +223,7 @@ class SpotV3Public(_Endpoint):
 
     def _result(self, state: _State, message: Any, refusal: str | None) -> str:
         op = message.get("op") if isinstance(message, dict) else None
-        return _json(
+        return wire_json(
             {
                 "op": op if isinstance(op, str) else "",
                 "success": refusal is None,
@@ -242,7 +237,7 @@ class SpotV3Public(_Endpoint):
         if not isinstance(name, str):
             return False
         label, *words = name.split(".")
-        settings = {"orderbook": [str(DEPTH)], "kline": list(INTERVALS)}.get(label)
+        settings = {"orderbook": [str(DEPTH)], "kline": list(SPANS)}.get(label)
         if settings is not None:
             if not words or words.pop(0) not in settings:
                 return False
@@ -272,10 +267,10 @@ class SpotV3Public(_Endpoint):
 
     def _push(self, state: _State, topic: str, data: dict[str, object]) -> str:
         if state.data_first:
-            return _json({"data": data, "type": "snapshot", "topic": topic, "ts": self._now_ms})
+            return wire_json({"data": data, "type": "snapshot", "topic": topic, "ts": self._now_ms})
         if topic.startswith("kline."):
-            return _json({"type": "snapshot", "topic": topic, "data": data, "ts": self._now_ms})
-        return _json({"topic": topic, "ts": self._now_ms, "type": "snapshot", "data": data})
+            return wire_json({"type": "snapshot", "topic": topic, "data": data, "ts": self._now_ms})
+        return wire_json({"topic": topic, "ts": self._now_ms, "type": "snapshot", "data": data})
 
     def _look(self, name: str, memory: Any) -> tuple[Any, list[dict[str, object]]]:
         """What is new of a topic since *memory* (None: it begins now), and the next memory."""
@@ -286,10 +281,10 @@ class SpotV3Public(_Endpoint):
         new = [] if last_id is None else market.trades_after(last_id)
         return market.trades[-1].id, [
             {
-                "v": _trade_id(trade.id),
+                "v": trade_id(trade.id),
                 "t": trade.time_us // 1000,
-                "p": _text(trade.price),
-                "q": _text(trade.size),
+                "p": plain(trade.price),
+                "q": plain(trade.size),
                 "m": trade.side == "buy",  # the buyer was the taker
                 "type": "0",
             }
@@ -300,14 +295,14 @@ class SpotV3Public(_Endpoint):
         bids, asks = market.book(DEPTH)
         if sides is None or sides == (bids, asks):
             return (bids, asks), []
-        levels = [[[_text(price), _text(size)] for price, size in side.items()] for side in (bids, asks)]
+        levels = [[[plain(price), plain(size)] for price, size in side.items()] for side in (bids, asks)]
         return (bids, asks), [{"s": symbol, "t": market.book_us // 1000, "b": levels[0], "a": levels[1]}]
 
     def _best(self, symbol: str, market: Market, _: str, best: Any) -> tuple[Any, list[dict[str, object]]]:
         top = market.top
         if best is None or top == best:
             return top, []
-        prices = {"bp": _text(top.bid), "bq": _text(top.bid_size), "ap": _text(top.ask), "aq": _text(top.ask_size)}
+        prices = {"bp": plain(top.bid), "bq": plain(top.bid_size), "ap": plain(top.ask), "aq": plain(top.ask_size)}
         return top, [{"s": symbol, **prices, "t": market.book_us // 1000}]
 
     def _ticker(self, symbol: str, market: Market, _: str, last_id: Any) -> tuple[Any, list[dict[str, object]]]:
@@ -325,66 +320,35 @@ class SpotV3Public(_Endpoint):
         return {
             "t": market.trades[-1].time_us // 1000,
             "s": symbol,
-            "c": _text(day.last),
-            "h": _text(day.high),
-            "l": _text(day.low),
-            "o": _text(day.open),
-            "v": _text(day.volume),
-            "qv": _text(day.quote_volume),
-            "m": _text(change),
-            "xp": _text(index) if market.instrument.quote == "USDT" else "",
+            "c": plain(day.last),
+            "h": plain(day.high),
+            "l": plain(day.low),
+            "o": plain(day.open),
+            "v": plain(day.volume),
+            "qv": plain(day.quote_volume),
+            "m": plain(change),
+            "xp": plain(index) if market.instrument.quote == "USDT" else "",
         }
 
     def _klines(self, symbol: str, market: Market, interval: str, sent: Any) -> tuple[Any, list[dict[str, object]]]:
         """Candles that differ from the one last *sent*: what that became in the end, and those that began since."""
         now = self._markets.now_us // 1_000_000
         if sent is None:
-            return self._candles(market, interval, self._begin(interval, now), now)[-1], []
-        candles = self._candles(market, interval, sent.start, now)
-        return candles[-1], [
+            return candles(market, SPANS[interval], begin(SPANS[interval], now), now)[-1], []
+        found = candles(market, SPANS[interval], sent.start, now)
+        return found[-1], [
             {
                 "t": candle.start * 1000,
                 "s": symbol,
-                "c": _text(candle.close),
-                "h": _text(candle.high),
-                "l": _text(candle.low),
-                "o": _text(candle.open),
-                "v": _text(candle.volume),
+                "c": plain(candle.close),
+                "h": plain(candle.high),
+                "l": plain(candle.low),
+                "o": plain(candle.open),
+                "v": plain(candle.volume),
             }
-            for candle in candles
+            for candle in found
             if candle != sent
         ]
-
-    def _begin(self, interval: str, moment: int) -> int:
-        """Unix seconds at which the interval around *moment* begins."""
-        day = datetime.fromtimestamp(moment - moment % DAY, timezone.utc)
-        if interval == WEEK:
-            day -= timedelta(days=day.weekday())
-        elif interval == MONTH:
-            day = day.replace(day=1)
-        else:
-            return moment - moment % INTERVALS[interval]
-        return int(day.timestamp())
-
-    def _candles(self, market: Market, interval: str, since: int, until: int) -> list[Candle]:
-        """Candles from the one that begins at *since* to the one around *until*; those of weeks and months are made of days."""
-        parts = market.candles(INTERVALS[interval], since, until)
-        if interval not in (WEEK, MONTH):
-            return parts
-        joined: dict[int, Candle] = {}
-        for part in parts:
-            start = self._begin(interval, part.start)
-            former = joined.get(start)
-            joined[start] = Candle(
-                start,
-                part.open if former is None else former.open,
-                part.high if former is None else max(former.high, part.high),
-                part.low if former is None else min(former.low, part.low),
-                part.close,
-                part.volume + (0 if former is None else former.volume),
-                part.quote_volume + (0 if former is None else former.quote_volume),
-            )
-        return list(joined.values())
 
 
 class SpotV3Private(_Endpoint):
@@ -417,7 +381,7 @@ class SpotV3Private(_Endpoint):
 
     def _result(self, state: _State, message: Any, refusal: str | None) -> str:
         op = message.get("op") if isinstance(message, dict) else None
-        return _json(
+        return wire_json(
             {
                 "success": refusal is None,
                 "ret_msg": refusal or "",
@@ -431,13 +395,12 @@ class SpotV3Private(_Endpoint):
         args = message.get("args")
         if not isinstance(args, list) or len(args) != 3 or not all(isinstance(arg, (str, int)) for arg in args):
             return self._error("10003", "Params Error")
-        key, expires, signature = map(str, args)
-        signed = hmac.new(self._credentials.api_secret.encode(), f"GET/realtime{expires}".encode(), hashlib.sha256)
+        key, expires, given = map(str, args)
         if key != self._credentials.api_key:
             return self._error("10003", "Invalid apikey")
         if not (expires.isascii() and expires.isdecimal()) or int(expires) <= self._now_ms:
             return self._error("10003", "Request expired")
-        if not hmac.compare_digest(signed.hexdigest().encode(), signature.encode()):
+        if not hmac.compare_digest(signature(self._credentials.api_secret, expires).encode(), given.encode()):
             return self._error("10003", "Error sign")
         state.authorized = True
         return self._result(state, message, None)
@@ -465,7 +428,7 @@ class SpotV3Private(_Endpoint):
         self._watched = self._watched or bool(state.topics)
         for topic, record in self._news:
             if topic in state.topics:
-                yield _json({"type": "snapshot", "topic": topic, "ts": str(self._now_ms), "data": [record]})
+                yield wire_json({"type": "snapshot", "topic": topic, "ts": str(self._now_ms), "data": [record]})
 
     # What the account does
 
@@ -518,7 +481,7 @@ class SpotV3Private(_Endpoint):
             yield "outboundAccountInfo", self._balances(balances)
 
     def _balances(self, balances: list[Balance]) -> dict[str, object]:
-        rows = {row.asset: {"a": row.asset, "f": _text(row.available), "l": _text(row.locked)} for row in balances}
+        rows = {row.asset: {"a": row.asset, "f": plain(row.available), "l": plain(row.locked)} for row in balances}
         event = {"e": "outboundAccountInfo", "E": str(balances[-1].time_us // 1000)}
         return {**event, "T": True, "W": True, "D": True, "B": list(rows.values())}
 
@@ -527,10 +490,10 @@ class SpotV3Private(_Endpoint):
             "e": "ticketInfo",
             "E": str(self._now_ms),
             "s": self._symbols[fill.instrument],
-            "q": _text(fill.size),
+            "q": plain(fill.size),
             "t": str(fill.time_us // 1000),
-            "p": _text(fill.price),
-            "T": _trade_id(fill.trade_id),
+            "p": plain(fill.price),
+            "T": trade_id(fill.trade_id),
             "o": self._order_id(fill.order_id),
             "c": fill.client_id,
             "O": self._counter_id(fill),
@@ -581,8 +544,8 @@ class SpotV3Private(_Endpoint):
             "S": order.side.upper(),
             "o": kind,
             "f": order.time_in_force.upper(),
-            "q": _text(amount or Decimal(0)),
-            "p": _text(order.price or Decimal(0)),
+            "q": plain(amount or Decimal(0)),
+            "p": plain(order.price or Decimal(0)),
         }
 
     def _order(self, order: Order) -> dict[str, object]:
@@ -597,23 +560,23 @@ class SpotV3Private(_Endpoint):
             X=status,
             i=self._order_id(order.id),
             M="0" if fill is None else self._counter_id(fill),
-            l="0" if fill is None else _text(fill.size),
-            z=_text(order.filled),
-            L="0" if fill is None else _text(fill.price),
-            n="0" if fill is None else _text(fill.fee),
+            l="0" if fill is None else plain(fill.size),
+            z=plain(order.filled),
+            L="0" if fill is None else plain(fill.price),
+            n="0" if fill is None else plain(fill.fee),
             N="" if fill is None else fill.fee_asset,
             u=True,
             w=True,
             m=order.post_only,
             O=str(order.created_us // 1000),
-            Z=_text(order.value),
+            Z=plain(order.value),
             A="0" if fill is None else "642908",
             C=False,
             v="0",
             d="NO_LIQ",
         )
         if fill is not None:
-            record["t"] = _trade_id(fill.trade_id)
+            record["t"] = trade_id(fill.trade_id)
         record.update(sg=0, st="None", ct="UNKNOWN", so="0", b="")
         return record
 
@@ -627,11 +590,11 @@ class SpotV3Private(_Endpoint):
             "T": str(order.created_us // 1000),
             "t": updated if order.triggered else "0",
             "C": updated,
-            "qp": _text(self._placed_at[order.id]),
+            "qp": plain(self._placed_at[order.id]),
             "eo": self._order_id(order.id),
             "ti": f"{order.id:032x}",
             "si": f"{order.id:016x}",
-            "tp": _text(order.stop_price),
+            "tp": plain(order.stop_price),
         }
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 import pytest
 import websocket
 
-from exchange_ws.exchanges.bybit.sandbox import INTERVALS, PRIVATE_TOPICS, SpotV3Public
+from exchange_ws.exchanges.bybit.sandbox import PRIVATE_TOPICS, SPANS, SpotV3Public
 from exchange_ws.sandbox import Sandbox
 
 #: Seconds for one read; reached only when something is broken.
@@ -368,7 +368,7 @@ def klines():
     """All candles of more than a minute, by interval, and the market that they are of."""
     with Sandbox("bybit-spot-v3", seed=5, tick=None) as box:
         peer = Bybit(box, PUBLIC)
-        names = [f"kline.{interval}.BTCUSDT" for interval in INTERVALS]
+        names = [f"kline.{interval}.BTCUSDT" for interval in SPANS]
         peer.good("subscribe", *names[:10])
         peer.good("subscribe", *names[10:])
         assert [] == peer.take()
@@ -381,7 +381,7 @@ def klines():
     return found, market(box, "BTCUSDT")
 
 
-@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("interval", SPANS)
 def test_klines(klines, interval):
     """Each candle is the market's; the last word on one comes before the next; weeks begin on Monday, months on the first."""
     found, traded = klines
@@ -396,8 +396,8 @@ def test_klines(klines, interval):
             assert (0, 0, 0) == (begun.hour, begun.minute, begun.weekday() if interval == "1w" else begun.day - 1)
             end = start + 40 * 86400
         else:
-            assert 0 == start % INTERVALS[interval]
-            end = start + INTERVALS[interval]
+            assert 0 == start % SPANS[interval]
+            end = start + SPANS[interval]
         final = [row for row in rows if row["t"] == start * 1000][-1]
         parts = [candle for candle in traded.candles(60, start, end - 1) if candle.volume]
         expected = (parts[0].open, max(part.high for part in parts), min(part.low for part in parts), parts[-1].close)
