@@ -35,7 +35,11 @@ MINUTE = 60
 
 @attrs.frozen
 class Instrument:
-    """What is traded. `price` is where it begins, `size` a usual order in lots, `activity` the chance that a step moves it."""
+    """
+    What is traded. `price` is where it begins, `size` a usual order in lots, `activity` the chance that a step moves it.
+
+    Of an `inverse` one, sizes are contracts, each worth one of the quote asset and paid in the base asset.
+    """
 
     base: str
     quote: str
@@ -45,6 +49,7 @@ class Instrument:
     size: int
     activity: float
     perpetual: bool = False
+    inverse: bool = False
 
 
 def _instrument(
@@ -280,6 +285,24 @@ class Market:
         self._refill()
         self.book_us = self.now_us
 
+    def follow(self, price: Decimal) -> None:
+        """
+        Makers quote around *price* from now on, and take back what is in its way or far behind.
+
+        For what is worth what something else makes it worth; it does not go below `LEAST_PRICE`.
+        """
+        fair = max(LEAST_PRICE, int(price / self.instrument.tick))
+        if fair == self._fair:
+            return
+        self._home = self._fair = fair
+        update_id = self.update_id
+        for book, stays in ((self._bids, range(fair - WIDTH, fair + 1)), (self._asks, range(fair + 1, fair + WIDTH + 1))):
+            for level in [level for level in book if level not in stays]:
+                self._set(book, level, 0)
+        self._refill()
+        if self.update_id != update_id:
+            self.book_us = self.now_us
+
     def _trade(self, time_us: int, price: int, size: int, side: str) -> None:
         self._last = price
         self.trades.append(Trade(next(self._ids), time_us, self._price(price), self._size(size), side))
@@ -442,6 +465,7 @@ class Markets:
             Market(instrument, f"{seed}/{instrument.base}/{instrument.quote}/{instrument.perpetual}", ids, first_us)
             for instrument in instruments
         )
+        self._also: dict[tuple[object, Sequence[Instrument]], Markets] = {}  # what `also` has made
         self.now_us = first_us
         for _ in range(HISTORY_STEPS):
             self.step(self.now_us + HISTORY_STEP_US, busy=True)
@@ -453,20 +477,32 @@ class Markets:
         self.now_us = now_us
         for market in self.markets:
             market.step(now_us, busy=busy)
+        for further in self._also.values():
+            further.step(now_us, busy=busy)
+
+    def also(self, instruments: tuple[Instrument, ...], seed: object) -> tuple[Market, ...]:
+        """
+        Markets of *instruments* that take every step with these from now on; asked again, the same.
+
+        They are not among `markets`, and have random numbers and trade ids of their own: who does not ask sees no difference.
+        """
+        if (seed, instruments) not in self._also:
+            self._also[seed, instruments] = markets_at(self.now_us, seed, instruments)
+        return self._also[seed, instruments].markets
 
 
-def markets_at(start_us: int, seed: int) -> Markets:
-    """`Markets` of the usual instruments; those made before for the same arguments are copied, in a fraction of the time."""
-    data, values = _pickled(start_us, seed)
+def markets_at(start_us: int, seed: object, instruments: tuple[Instrument, ...] = INSTRUMENTS) -> Markets:
+    """`Markets`; those made before for the same arguments are copied, in a fraction of the time."""
+    data, values = _pickled(start_us, seed, instruments)
     copy: Markets = _Unpickler(data, values).load()
     return copy
 
 
-@functools.lru_cache(maxsize=8)
-def _pickled(start_us: int, seed: int) -> tuple[bytes, Sequence[object]]:
+@functools.lru_cache(maxsize=16)
+def _pickled(start_us: int, seed: object, instruments: tuple[Instrument, ...]) -> tuple[bytes, Sequence[object]]:
     """Markets, and those of their values that all copies share."""
     file = io.BytesIO()
-    made = Markets(start_us, seed=seed)
+    made = Markets(start_us, seed=seed, instruments=instruments)
     pickler = _Pickler(file, {id(bar) for market in made.markets for bar in market._growing_bars()})
     pickler.dump(made)
     return file.getvalue(), pickler.values
