@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 #: Keys of `sandbox.SANDBOXES`, for those who cannot wait until that is imported: every run of pytest asks.
-SANDBOX_NAMES = ("bybit-spot-v3",)
+SANDBOX_NAMES = ("bybit-spot-v3", "bybit-v5")

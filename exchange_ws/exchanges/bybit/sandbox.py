@@ -43,6 +43,7 @@ from exchange_ws.exchanges.bybit.common_sandbox import (
     trade_id,
     wire_json,
 )
+from exchange_ws.exchanges.bybit.v5_sandbox import V5Spot
 from exchange_ws.sandbox.accounts import (
     CANCELLED,
     FILLED,
@@ -599,4 +600,4 @@ class SpotV3Private(_Endpoint):
 
 
 #: What the sandbox finds here: name to factory.
-SANDBOXES: dict[str, Callable[[Markets, Credentials, int], Exchange]] = {"bybit-spot-v3": SpotV3Public}
+SANDBOXES: dict[str, Callable[[Markets, Credentials, int], Exchange]] = {"bybit-spot-v3": SpotV3Public, "bybit-v5": V5Spot}
