@@ -45,7 +45,19 @@ try:
 except ImportError as error:  # an extra of the package, since only demos and tests need a server
     raise ImportError("the sandbox needs the websockets library, 15 or newer: pip install 'exchange_ws[sandbox]'") from error
 
-__all__ = ["Credentials", "Endpoints", "Exchange", "Farewell", "Hangup", "HttpAnswer", "Rest", "Sandbox", "Tokens", "read_json"]
+__all__ = [
+    "Books",
+    "Credentials",
+    "Endpoints",
+    "Exchange",
+    "Farewell",
+    "Hangup",
+    "HttpAnswer",
+    "Rest",
+    "Sandbox",
+    "Tokens",
+    "read_json",
+]
 
 logger = logging.getLogger(__name__)
 # The library's own log tells of every refused handshake and reset, most of them made on purpose here: only for who asks.
@@ -97,7 +109,7 @@ class Exchange(Protocol):
     All methods but `wiring` are called on the server's thread. `state` is whatever `open` returned for the connection.
 
     An exchange with a REST side is a `Rest` too, one whose tokens can expire a `Tokens`, one with several WebSocket endpoints
-    an `Endpoints`, one that hangs up in a way of its own a `Farewell`.
+    an `Endpoints`, one that hangs up in a way of its own a `Farewell`, one with numbered order books a `Books`.
     """
 
     #: Path of the WebSocket endpoint, such as "/ws".
@@ -189,6 +201,17 @@ class Farewell(Protocol):
 
     #: Code of the close frame; None: TCP is reset without one.
     idle_code: int | None
+
+
+@runtime_checkable
+class Books(Protocol):
+    """What an `Exchange` has whose order books are streams of numbered updates. Called on the server's thread."""
+
+    def lose_book_updates(self) -> None:
+        """Count the next update of every book, and do not send it."""
+
+    def restart_books(self) -> None:
+        """Send every book whole, and count its updates from one."""
 
 
 def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
@@ -614,6 +637,28 @@ class Sandbox:
     def forget_subscriptions(self) -> None:
         """Drop the subscriptions of every open connection without telling it."""
         self._call(self._forget)
+
+    def lose_book_updates(self) -> None:
+        """
+        Lose the next update of every order book that is subscribed: the one after it has the number that it would have had.
+
+        `UsageError` if the exchange's books have no numbers.
+        """
+        self._call(self._books.lose_book_updates)
+
+    def restart_books(self) -> None:
+        """
+        Send every order book that is subscribed whole with the next step, its updates numbered from one.
+
+        As when the exchange's service has restarted; `UsageError` if its books have no numbers.
+        """
+        self._call(self._books.restart_books)
+
+    @property
+    def _books(self) -> Books:
+        if not isinstance(self._exchange, Books):
+            raise UsageError(f"{self.exchange} has no books that are numbered")
+        return self._exchange
 
     def expire_tokens(self) -> None:
         """
