@@ -19,8 +19,8 @@ PACKAGE = ROOT / "exchange_ws"
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 EXCHANGES = sorted(path.name for path in (PACKAGE / "exchanges").iterdir() if (path / "__init__.py").exists())
 
-#: The exchange's side in its folder: all that is neither a language nor a client.
-SANDBOX_SIDE = r"exchanges/[^/]+/(?!__init__|\w*dialect|\w*client)\w+"
+#: The exchange's side in its folder: all that is neither a language, nor its events, nor a client.
+SANDBOX_SIDE = r"exchanges/[^/]+/(?!__init__|\w*dialect|\w*events|\w*client)\w+"
 #: What a module must not import: (modules, forbidden, why).
 FORBIDDEN = [
     (
@@ -37,7 +37,7 @@ FORBIDDEN = [
     # The parts of one sandbox may share; what a client is made of, they may not.
     (
         rf"{SANDBOX_SIDE}\.py",
-        r"exchange_ws\.exchanges(?!\.\w+\.(?!__init__\b|\w*dialect\b|\w*client\b)\w+)",
+        r"exchange_ws\.exchanges(?!\.\w+\.(?!__init__\b|\w*dialect\b|\w*events\b|\w*client\b)\w+)",
         "a sandbox is written from the documentation",
     ),
     (

@@ -29,6 +29,7 @@ from exchange_ws.sandbox.market import Candle, Instrument, Market, Markets, Trad
 
 __all__ = [
     "CATEGORIES",
+    "DEPTHS",
     "FULL",
     "INVERSE",
     "LINEAR",
@@ -46,6 +47,15 @@ RPI, FULL = "rpi", "full"  # books that are named by a word instead of a depth
 SEQ = 10_000_000_000  # plus what a market counts: its cross sequence
 FRAMES = 500  # of a book, for those who could not be told in time
 ALL = 1_000_000  # levels
+#: "Orderbook", "RPI Orderbook", "Full Orderbook": books by the word that a topic has for their depth; paces in microseconds.
+_PACES = {"1": 10_000, "50": 20_000, "200": 100_000, "1000": 200_000, RPI: 100_000}
+DEPTHS: dict[str, dict[str, int]] = {
+    SPOT: {**_PACES, FULL: 200_000},
+    LINEAR: _PACES,
+    INVERSE: _PACES,
+    OPTION: {"25": 20_000, "100": 100_000},
+}
+NUMBERED = {OPTION: "100"}  # "Get Orderbook": the stream whose numbers REST has; "1000" elsewhere
 RPI_LEVELS = 50  # "RPI Orderbook"
 REPEAT_MS = 3000  # "Orderbook": depth 1 is sent again after 3 s without a change
 MOST_TRADES = 1024  # "Trade": in one message
@@ -132,15 +142,16 @@ class Book:
     It looks at the market only when it is asked, at most once for each pace: who asks after every step misses nothing.
     """
 
-    def __init__(self, listing: Listing, depth: int | str, pace_us: int, u: int, now_us: int) -> None:
+    def __init__(self, listing: Listing, depth: str, u: int, now_us: int) -> None:
         self._listing = listing
+        #: As in the topic: a number of levels, `RPI` or `FULL`.
         self.depth = depth
         self.u = u
         #: The last messages, the oldest first.
         self.frames: deque[Frame] = deque(maxlen=FRAMES)
         self.number = 0  # of the last one; there need not be one
-        self._pace_us = pace_us
-        self._pace = now_us // pace_us
+        self._pace_us = DEPTHS[listing.category][depth]
+        self._pace = now_us // self._pace_us
         self._sides = self._window()
         self._seq = listing.seq
         self._cts = listing.market.book_us // 1000
@@ -158,12 +169,12 @@ class Book:
             self._take(sides)
             if self._losing:
                 self._losing = False
-            elif self.depth == 1:
+            elif self.depth == "1":
                 self._tell("snapshot", now_us, *self._rows(sides))
             else:
                 bids, asks = self._changes(before[0], sides[0], True), self._changes(before[1], sides[1], False)
                 self._tell("delta", now_us, bids, asks)
-        elif self.depth == 1 and now_us // 1000 - self._ts >= REPEAT_MS:
+        elif self.depth == "1" and now_us // 1000 - self._ts >= REPEAT_MS:
             self._tell("snapshot", now_us, *self._rows(sides))
 
     def snapshot(self, now_us: int, limit: int = ALL) -> Frame:
@@ -203,7 +214,7 @@ class Book:
     def _window(self) -> tuple[Levels, Levels]:
         market, size = self._listing.market, self._listing.size
         if self.depth != RPI:
-            limit = self.depth if isinstance(self.depth, int) else ALL
+            limit = ALL if self.depth == FULL else int(self.depth)
             bids, asks = ({price: (size(there),) for price, there in side.items()} for side in market.book(limit))
             return bids, asks
         first, second = market.book(RPI_LEVELS)
@@ -257,7 +268,7 @@ class V5Markets:
             category: {symbol: listing.market for symbol, listing in listings.items()}
             for category, listings in self.listings.items()
         }
-        self._books: dict[tuple[str, str, int | str], Book] = {}
+        self._books: dict[tuple[str, str, str], Book] = {}
         self._said: dict[tuple[str, str], dict[str, str]] = {}  # tickers of the present moment, made when first asked for
         self.beat()
 
@@ -323,17 +334,31 @@ class V5Markets:
 
     # Books
 
-    def stream(self, listing: Listing, depth: int | str, pace_us: int) -> Book:
+    def stream(self, listing: Listing, depth: str) -> Book:
         """The stream of a book, as it is now; those who ask for the same have the same."""
         key = (listing.category, listing.symbol, depth)
         book = self._books.get(key)
         if book is None:
             u = random.Random(f"{self._seed}/book/{key}").randrange(1_000, 10_000_000)
-            book = self._books[key] = Book(listing, depth, pace_us, u, self.now_us)
+            book = self._books[key] = Book(listing, depth, u, self.now_us)
         book.look(self.now_us)
         return book
 
-    def lose_updates(self) -> None:
+    def book(self, category: str, symbol: str, depth: int | str) -> dict[str, object]:
+        """
+        The best *depth* levels as a stream has told them last, for REST.
+
+        Of at most 1000 levels, that is the stream of so many (of options, of 100); of more, or `FULL`, that of the full book.
+        """
+        listing = self.listings[category][symbol]
+        if isinstance(depth, int):
+            word, limit = FULL if depth > 1000 and category == SPOT else NUMBERED.get(category, "1000"), depth
+        else:
+            word, limit = depth, ALL
+        frame = self.stream(listing, word).snapshot(self.now_us, limit)
+        return {"s": symbol, "b": frame.bids, "a": frame.asks, "u": frame.u, "seq": frame.seq, "cts": frame.cts}
+
+    def lose_book_updates(self) -> None:
         """Lose the next message of each book that is streamed."""
         for book in self._books.values():
             book.lose()
@@ -345,10 +370,15 @@ class V5Markets:
 
     # Trades
 
-    def trades(self, listings: Iterable[Listing], after: int) -> list[tuple[Listing, Trade]]:
-        """Those with an id above *after*, the oldest first."""
+    def trades(self, category: str, symbol: str, limit: int) -> list[dict[str, object]]:
+        """The latest *limit* rows of `publicTrade`, the oldest first."""
+        listing = self.listings[category][symbol]
+        return [self.trade_row(listing, trade) for trade in list(listing.market.trades)[-limit:]]
+
+    def trades_after(self, listings: Iterable[Listing], after: int) -> list[dict[str, object]]:
+        """Rows of `publicTrade` of several markets, with ids above *after*, the oldest first."""
         found = [(listing, trade) for listing in listings for trade in listing.market.trades_after(after)]
-        return sorted(found, key=lambda pair: pair[1].id)
+        return [self.trade_row(*pair) for pair in sorted(found, key=lambda pair: pair[1].id)]
 
     def trade_row(self, listing: Listing, trade: Trade) -> dict[str, object]:
         """A row of `publicTrade`, with its keys in the order that the category has."""

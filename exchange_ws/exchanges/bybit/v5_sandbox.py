@@ -7,8 +7,8 @@ neither says what the server does, the choice made here is one that a client has
 * a request is atomic on spot too, where it is not known; `V5Public.atomic` False lets it take the good topics;
 * a topic twice in one request, or on spot, is refused as one that is subscribed already is on linear; one that is not
   subscribed can be unsubscribed; a known symbol with a topic that spot does not have is refused in linear's words;
-* the text for topics of more than 21,000 characters is made up; they are counted as a JSON array of all that the connection
-  has subscribed to;
+* the text for topics of more than 21,000 characters is made up; they are counted over all that the connection has subscribed
+  to, each with its quotes and a comma;
 * text that is not JSON, and no op, are refused as an unknown op is; args that are no list of topics with "Params Error";
 * the option socket gives back in `failTopics` what is no topic of any socket, symbols that there are not, and what is beyond
   2000; it takes in silence, and never pushes, what only other sockets have; to be subscribed already is a success there;
@@ -29,6 +29,7 @@ from typing import Any, Callable
 from exchange_ws.exchanges.bybit.common_sandbox import DAY, DIALS, IDLE_S, MONTH, WEEK, wire_json
 from exchange_ws.exchanges.bybit.v5_markets import (
     CATEGORIES,
+    DEPTHS,
     FULL,
     INVERSE,
     LINEAR,
@@ -53,14 +54,6 @@ PRIVATE_PATH, TRADE_PATH = "/v5/private", "/v5/trade"
 BATCH = 10  # "Connect": args of a request on spot
 MOST_CHARACTERS = 21_000  # "Connect": of the args of a connection
 MOST_TOPICS = 2_000  # "Connect": on the option socket
-#: "Orderbook", "RPI Orderbook", "Full Orderbook": depths and their paces, microseconds.
-_BOOKS: dict[str, int] = {"1": 10_000, "50": 20_000, "200": 100_000, "1000": 200_000, RPI: 100_000}
-DEPTHS: dict[str, dict[str, int]] = {
-    SPOT: {**_BOOKS, FULL: 200_000},
-    LINEAR: _BOOKS,
-    INVERSE: _BOOKS,
-    OPTION: {"25": 20_000, "100": 100_000},
-}
 #: "Kline": intervals and their spans.
 INTERVALS: dict[str, int | str] = {
     **{str(minutes): minutes * 60 for minutes in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)},
@@ -219,7 +212,7 @@ class V5Public:
     def _subscribe(self, state: V5State, message: Any, args: list[Any]) -> tuple[str, Sequence[str]]:
         if self.category == SPOT and len(args) > BATCH:
             return self._refusal(state, message, f"args size >{BATCH}"), ()
-        characters = len(wire_json([*state.topics, *args]))
+        characters = self._characters(state, args)
         if characters > MOST_CHARACTERS:
             return self._refusal(state, message, f"error:args of {characters} characters, {MOST_CHARACTERS} are allowed"), ()
         refusal = None
@@ -236,6 +229,10 @@ class V5Public:
             return self._refusal(state, message, refusal), ()
         pushes = [push for name in good for push in self._begin(state, name)]
         return (self._success(state, message) if refusal is None else self._refusal(state, message, refusal)), pushes
+
+    def _characters(self, state: V5State, names: Iterable[Any]) -> int:
+        """Of all topics with *names*: each with its quotes and a comma."""
+        return len(wire_json([*state.topics, *state.silent, *names])) - 1
 
     def _trouble(self, state: V5State, name: Any) -> str | None:
         """Why a topic cannot be subscribed: "symbol", or words of the vendor's."""
@@ -276,15 +273,11 @@ class V5Public:
 
     def _book(self, state: V5State, name: str, told: Any) -> tuple[Any, Iterable[str]]:
         _, depth, symbol = name.split(".")
-        book = self._stream(symbol, depth)
+        book = self._feeds.stream(self._listings[symbol], depth)
         if told is None:
             # "Full Orderbook": its snapshot is had by REST.
             return book.number, [] if depth == FULL else [self._frame(name, book, book.snapshot(self._feeds.now_us))]
         return book.number, [self._told(name, book, frame) for frame in book.since(told, self._feeds.now_us)]
-
-    def _stream(self, symbol: str, depth: str) -> Book:
-        words = depth if depth in (RPI, FULL) else int(depth)
-        return self._feeds.stream(self._listings[symbol], words, DEPTHS[self.category][depth])
 
     def _told(self, name: str, book: Book, frame: Frame) -> str:
         """The text of a message, which is made once for all connections."""
@@ -294,11 +287,11 @@ class V5Public:
 
     def _frame(self, name: str, book: Book, frame: Frame) -> str:
         symbol = name.rpartition(".")[2]
-        data = {"s": symbol, "b": frame.bids, "a": frame.asks, "u": frame.u, "seq": frame.seq}
+        data: dict[str, object] = {"s": symbol, "b": frame.bids, "a": frame.asks, "u": frame.u, "seq": frame.seq}
         return wire_json({"topic": name, **self._book_head(symbol, book, frame), "data": data, "cts": frame.cts})
 
     def _book_head(self, symbol: str, book: Book, frame: Frame) -> dict[str, object]:
-        if self.category == SPOT or book.depth in (1, RPI):
+        if self.category == SPOT or book.depth in ("1", RPI):
             return {"ts": frame.ts, "type": frame.kind}
         return {"type": frame.kind, "ts": frame.ts}
 
@@ -307,7 +300,7 @@ class V5Public:
         newest = max(listing.market.trades[-1].id for listing in listings)
         if last is None:
             return newest, []
-        rows = [self._feeds.trade_row(*pair) for pair in self._feeds.trades(listings, last)]
+        rows = self._feeds.trades_after(listings, last)
         return newest, [self._topic(name, "snapshot", rows[at : at + MOST_TRADES]) for at in range(0, len(rows), MOST_TRADES)]
 
     def _traded(self, word: str) -> list[Listing]:
@@ -443,10 +436,10 @@ class V5Option(V5Public):
         pushes: list[str] = []
         failed, done = [], []
         for name in args:
-            held = {*state.topics, *state.silent}
-            if isinstance(name, str) and name in held:
+            held = len(state.topics) + len(state.silent)
+            if isinstance(name, str) and (name in state.topics or name in state.silent):
                 done.append(name)
-            elif not isinstance(name, str) or len(held) >= MOST_TOPICS or len(wire_json([*held, name])) > MOST_CHARACTERS:
+            elif not isinstance(name, str) or held >= MOST_TOPICS or self._characters(state, [name]) > MOST_CHARACTERS:
                 failed.append(name)
             elif self._knows(name):
                 done.append(name)
@@ -510,6 +503,12 @@ class V5Spot(V5Public):
     def beat(self) -> None:
         self._feeds.beat()
         super().beat()
+
+    def lose_book_updates(self) -> None:
+        self._feeds.lose_book_updates()
+
+    def restart_books(self) -> None:
+        self._feeds.restart_books()
 
     def wiring(self, url: str, rest_url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         root = url[: -len(self.path)]
