@@ -7,7 +7,17 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from exchange_ws.sandbox.market import INSTRUMENTS, LEAST_PRICE, LEVELS, Candle, Markets, Statistics, Top, markets_at
+from exchange_ws.sandbox.market import (
+    INSTRUMENTS,
+    LEAST_PRICE,
+    LEVELS,
+    Candle,
+    Instrument,
+    Markets,
+    Statistics,
+    Top,
+    markets_at,
+)
 
 EPOCH_US = 1_700_000_000_000_000
 STEP_US = 100_000
@@ -58,6 +68,36 @@ def test_copies():
         moved.step(moved.now_us + STEP_US)
     assert (picture(walked(50)), picture(walked(0))) == (picture(moved), picture(still))
     assert (bars(walked(50)), bars(walked(0))) == (bars(moved), bars(still))
+
+
+def test_markets_beside():
+    """Markets that one exchange adds take the same steps, are the same when asked for again, and change nothing for others."""
+    markets, other = walked(0), walked(0)
+    instruments = (
+        Instrument("BTC", "USD", Decimal(67500), Decimal("0.5"), Decimal(1), 1000, 0.9, perpetual=True, inverse=True),
+    )
+    (further,) = markets.also(instruments, "more")
+    for _ in range(50):
+        for each in (markets, other):
+            each.step(each.now_us + STEP_US)
+    assert picture(markets) == picture(other)
+    assert (further,) == markets.also(instruments, "more") and further not in markets.markets
+    assert markets.now_us == further.now_us and 150 <= len(further.trades)
+    assert further.trades[0].time_us < EPOCH_US < further.trades[-1].time_us
+
+
+def test_market_that_follows():
+    """Makers quote around what a market is told to follow, at once; a price too low for markets is not followed further."""
+    market = walked(0).markets[0]
+    for price, fair in (("70000", "70000"), ("69999.994", "69999.99"), ("1", LEAST_PRICE * market.instrument.tick)):
+        market.follow(Decimal(price))
+        bids, asks = market.book(1000)
+        assert max(bids) <= Decimal(fair) < min(asks)
+        assert max(asks) - min(bids) <= 2 * 600 * market.instrument.tick
+        assert min(len(bids), len(asks)) >= LEVELS
+    told = (market.update_id, market.book_us)
+    market.follow(Decimal(2))
+    assert told == (market.update_id, market.book_us)
 
 
 def test_time_changes_only_stamps():

@@ -12,6 +12,7 @@ import ssl
 import struct
 import threading
 import time
+from collections import Counter
 from decimal import Decimal
 
 import pytest
@@ -489,6 +490,33 @@ def test_forget_subscriptions(box, dial):
     assert [] == peer.take()
     peer.result("trades_subscribe", "BTC_USDT")
     assert 1 == len(peer.take())
+
+
+def test_books_without_numbers(still_box):
+    """Where books have no numbers, none is lost, and none begins anew."""
+    for method in ("lose_book_updates", "restart_books"):
+        with pytest.raises(UsageError, match="whitebit has no books that are numbered"):
+            getattr(still_box, method)()
+
+
+def test_books_with_numbers():
+    """One update of a book is lost with its number; a book that begins anew comes whole, with number one."""
+    with Sandbox("bybit-v5", seed=5, tick=None) as box:
+        peer = websocket.create_connection(box.url, timeout=LIMIT_S)
+        peer.send('{"op":"subscribe","args":["orderbook.50.BTCUSDT"]}')
+        assert json.loads(peer.recv())["success"]
+        numbers = []
+        for act in (lambda: None, box.lose_book_updates, box.restart_books):
+            act()
+            box.step(20)
+            peer.send('{"op":"ping"}')
+            while "topic" in (message := json.loads(peer.recv())):
+                numbers.append(message["data"]["u"])
+        begin = numbers.index(1)
+        steps = [after - before for before, after in zip(numbers[:begin], numbers[1:begin])]
+        assert {1: len(steps) - 1, 2: 1} == Counter(steps)
+        assert list(range(1, len(numbers) - begin + 1)) == numbers[begin:]
+        peer.shutdown()
 
 
 def test_restart(box, dial):
