@@ -102,9 +102,15 @@ def still():
 
 
 @pytest.fixture(scope="module")
-def passing():
-    """For tests to which it is all the same what time it is."""
+def moved():
     return Exchange()
+
+
+@pytest.fixture
+def passing(moved):
+    """For tests to which it is all the same what time it is, and what happened before."""
+    moved.lines.clear()
+    return moved
 
 
 def levels(rows):
@@ -284,9 +290,9 @@ def test_characters(still, kind):
 # Options' own ways -----------------------------------------------------------------------------------------------------------
 
 
-def test_option_lists(exchange):
+def test_option_lists(passing):
     """What is no topic fails, what other sockets have is taken and never pushed; the rest of the request is subscribed."""
-    line = exchange.dial("option")
+    line = passing.dial("option")
     silent = [
         "kline.1.BTC-27DEC26-70000-C",
         "orderbook.50.BTC-27DEC26-70000-C",
@@ -297,7 +303,7 @@ def test_option_lists(exchange):
     good = ["tickers.BTC-27DEC26-70000-C", "orderbook.25.BTC-27DEC26-70000-C", "publicTrade.BTC"]
     answer = line.ask("subscribe", *failing, *good, *silent)
     assert (True, {"failTopics": failing, "successTopics": [*good, *silent]}) == (answer["success"], answer["data"])
-    exchange.step(50)
+    passing.step(50)
     assert set(good) == {push["topic"] for push in line.take()}
     assert [good[0], silent[0]] == line.ask("subscribe", good[0], silent[0])["data"]["successTopics"]
     line.ask("unsubscribe", *good, *silent)
@@ -349,13 +355,13 @@ class Copy:
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_book(exchange, category):
+def test_book(passing, category):
     """A snapshot, then changes: added up they are the market's window, after each pace; nothing comes where nothing changed."""
-    market = exchange.market(category)
+    market = passing.market(category)
     depths = {
         f"orderbook.{depth}.{BUSY[category]}": int(depth) for depth in DEPTHS[category] if depth.isdigit() and depth != "1"
     }
-    line, copies = exchange.dial(category).good(*depths), {name: Copy() for name in depths}
+    line, copies = passing.dial(category).good(*depths), {name: Copy() for name in depths}
     kinds = {name: [] for name in depths}
     for _ in range(30):
         pushes = line.take()
@@ -367,7 +373,7 @@ def test_book(exchange, category):
                 copy.apply(push)
             assert [numbers(side) for side in market.book(depths[name])] == list(copy.best())
             assert before is None or bool(mine) == (before != copy.best())
-        exchange.step(2)  # the longest pace
+        passing.step(2)  # the longest pace
     for name, copy in copies.items():
         assert ("snapshot", {"delta"}) == (kinds[name][0], set(kinds[name][1:]))
         assert min(depths[name], LEVELS) <= len(copy.best()[0]) <= depths[name]
@@ -414,36 +420,36 @@ def test_first_level(exchange):
     assert {"snapshot"} == {push["type"] for push in again}
 
 
-def test_first_level_that_moves(exchange):
+def test_first_level_that_moves(passing):
     """Each change is a whole book of one level, with the next number."""
-    line, market = exchange.dial("linear").good("orderbook.1.BTCUSDT"), exchange.market("linear")
+    line, market = passing.dial("linear").good("orderbook.1.BTCUSDT"), passing.market("linear")
     told = line.take()
     for _ in range(40):
-        exchange.step()
+        passing.step()
         told += line.take()
         assert [numbers(side) for side in market.book(1)] == [levels(told[-1]["data"][side]) for side in "ba"]
     assert len(told) > 10 and {"snapshot"} == {push["type"] for push in told}
     assert list(range(told[0]["data"]["u"], told[0]["data"]["u"] + len(told))) == [push["data"]["u"] for push in told]
 
 
-def test_full_book(exchange):
+def test_full_book(passing):
     """Changes only, of all levels there are: what REST had before, and these, are the market's book."""
-    line, copy = exchange.dial("spot").good("orderbook.full.BTCUSDT"), Copy()
+    line, copy = passing.dial("spot").good("orderbook.full.BTCUSDT"), Copy()
     assert [] == line.take()
-    told = exchange.feeds.book("spot", "BTCUSDT", 10_000)
+    told = passing.feeds.book("spot", "BTCUSDT", 10_000)
     copy.apply({"type": "snapshot", "data": told, "cts": told["cts"], "ts": told["cts"]})
     for _ in range(20):
-        exchange.step(2)
+        passing.step(2)
         for push in line.take():
             assert "delta" == push["type"]
             copy.apply(push)
-    assert [numbers(side) for side in exchange.market("spot").book(10_000)] == list(copy.best())
+    assert [numbers(side) for side in passing.market("spot").book(10_000)] == list(copy.best())
 
 
 @pytest.mark.parametrize("category", ["spot", "linear", "inverse"])
-def test_improved_book(exchange, category):
+def test_improved_book(passing, category):
     """Levels of three: what stands on the book, and what is added there or at prices of its own; 50 of them."""
-    line, copy, market = exchange.dial(category).good(f"orderbook.rpi.{BUSY[category]}"), Copy(), exchange.market(category)
+    line, copy, market = passing.dial(category).good(f"orderbook.rpi.{BUSY[category]}"), Copy(), passing.market(category)
     for _ in range(30):
         for push in line.take():
             copy.apply(push)
@@ -451,16 +457,16 @@ def test_improved_book(exchange, category):
             shared = [row for row in rows if row[1]]
             assert [(price, size) for price, size, _ in shared] == numbers(side)[: len(shared)]
             assert 50 == len(rows) and all(row[1] or row[2] for row in rows)
-        exchange.step()
+        passing.step()
     assert {(False, True), (True, False), (True, True)} >= {(bool(row[1]), bool(row[2])) for row in copy.best()[0]}
     assert any(not row[1] for row in (*copy.best()[0], *copy.best()[1]))
 
 
-def test_books_share_their_time(exchange):
+def test_books_share_their_time(passing):
     """All depths of a symbol have the same cross sequence, and numbers of their own; all connections hear the same."""
     names = [f"orderbook.{depth}.BTCUSDT" for depth in ("50", "200")]
-    one, other = exchange.dial("linear").good(*names), exchange.dial("linear").good(*names)
-    exchange.step(30)
+    one, other = passing.dial("linear").good(*names), passing.dial("linear").good(*names)
+    passing.step(30)
     assert one.texts == other.texts
     pushes = one.take()
     by_seq = {name: {push["data"]["seq"]: push["data"]["u"] for push in pushes if push["topic"] == name} for name in names}
@@ -469,20 +475,20 @@ def test_books_share_their_time(exchange):
     assert not [seq for seq in shared if by_seq[names[0]][seq] == by_seq[names[1]][seq]]
 
 
-def test_subscribed_again(exchange):
+def test_subscribed_again(passing):
     """A topic that was left and is subscribed again begins with a snapshot."""
     name = "orderbook.50.BTCUSDT"
-    line = exchange.dial("linear").good(name)
-    exchange.step(10)
+    line = passing.dial("linear").good(name)
+    passing.step(10)
     line.ask("unsubscribe", name)
     line.take()
-    exchange.step(10)
+    passing.step(10)
     assert [] == line.take()
     line.good(name)
     (push,) = line.take()
     copy = Copy().apply(push)
     assert "snapshot" == push["type"]
-    assert [numbers(side) for side in exchange.market("linear").book(50)] == list(copy.best())
+    assert [numbers(side) for side in passing.market("linear").book(50)] == list(copy.best())
 
 
 def test_held_up(exchange):
@@ -505,30 +511,30 @@ def test_held_up(exchange):
     assert [numbers(side) for side in exchange.market("linear").book(50)] == list(copy.apply(push).best())
 
 
-def test_lost_update(exchange):
+def test_lost_update(passing):
     """One update is missing in every book that is streamed, and its number too; whoever subscribes later has no hole."""
     names = [f"orderbook.{depth}.BTCUSDT" for depth in ("50", "200")]
-    line = exchange.dial("linear").good(*names)
-    exchange.first.lose_book_updates()
-    exchange.step(40)
+    line = passing.dial("linear").good(*names)
+    passing.first.lose_book_updates()
+    passing.step(40)
     pushes = line.take()
     for name in names:
         found = [push["data"]["u"] for push in pushes if push["topic"] == name]
         assert [2] + [1] * (len(found) - 2) == [after - before for before, after in zip(found, found[1:])]
-    late, copy = exchange.dial("linear").good(names[0]), Copy()
-    exchange.step(20)
+    late, copy = passing.dial("linear").good(names[0]), Copy()
+    passing.step(20)
     for push in late.take():
         copy.apply(push)
 
 
-def test_restarted_books(exchange):
+def test_restarted_books(passing):
     """Every book that is streamed comes whole with number 1, and goes on from there; the full one with an empty change."""
     names = [f"orderbook.{depth}.BTCUSDT" for depth in DEPTHS["spot"]]
-    line = exchange.dial("spot").good(*names)
-    exchange.step(5)
+    line = passing.dial("spot").good(*names)
+    passing.step(5)
     line.take()
-    exchange.first.restart_books()
-    exchange.step(40)
+    passing.first.restart_books()
+    passing.step(40)
     pushes = line.take()
     for name in names:
         mine = [push for push in pushes if push["topic"] == name]
@@ -549,12 +555,12 @@ def test_restarted_books(exchange):
         ("option", "topic ts type id data", "i T p v S seq s BT mP iP mIv iv"),
     ],
 )
-def test_trades(exchange, category, envelope, keys):
+def test_trades(passing, category, envelope, keys):
     """Every trade since the subscription, once, the oldest first, as the market has it, with the keys of its category."""
     word = "BTC" if category == "option" else BUSY[category]
-    line, market = exchange.dial(category).good(f"publicTrade.{word}"), exchange.market(category)
+    line, market = passing.dial(category).good(f"publicTrade.{word}"), passing.market(category)
     last = market.trades[-1].id
-    exchange.step(60)
+    passing.step(60)
     pushes = line.take()
     rows = [row for push in pushes for row in push["data"]]
     assert ({tuple(envelope.split())}, {tuple(keys.split())}) == (
@@ -593,16 +599,16 @@ def test_many_trades(exchange):
 
 
 @pytest.mark.parametrize("category", ["linear", "inverse"])
-def test_merged_ticker(exchange, category):
+def test_merged_ticker(passing, category):
     """A snapshot with every field, then changed ones only; some come late, prices never; added up they are the market's."""
     name = f"tickers.{BUSY[category]}"
-    line, market = exchange.dial(category).good(name), exchange.market(category)
+    line, market = passing.dial(category).good(name), passing.market(category)
     (first,) = line.take()
     merged = dict(first["data"])
     assert (["topic", "type", "data", "cs", "ts"], "snapshot", 27) == (list(first), first["type"], len(merged))
     late, cs = 0, first["cs"]
     for _ in range(60):
-        exchange.step()
+        passing.step()
         for push in line.take():
             assert ("delta", list(first)) == (push["type"], list(push))
             assert push["cs"] >= cs and "symbol" in push["data"]
@@ -613,7 +619,7 @@ def test_merged_ticker(exchange, category):
         assert (top.bid, top.ask, market.last) == tuple(Decimal(merged[key]) for key in ("bid1Price", "ask1Price", "lastPrice"))
         late += (top.bid_size, top.ask_size) != (Decimal(merged["bid1Size"]), Decimal(merged["ask1Size"]))
     assert 0 < late < 60
-    day = market.statistics(0)
+    day = market.statistics(passing.markets.now_us // 1_000_000 - 86400)
     assert (day.high, day.low) == (Decimal(merged["highPrice24h"]), Decimal(merged["lowPrice24h"]))
     assert ["8", "0.005", ""] == [merged[key] for key in ("fundingIntervalHour", "fundingCap", "preOpenPrice")]
     assert int(merged["nextFundingTime"]) % (8 * 3600_000) == 0
@@ -644,12 +650,12 @@ def test_inverse_is_worth_coins(still):
         ),
     ],
 )
-def test_whole_ticker(exchange, category, envelope, keys):
+def test_whole_ticker(passing, category, envelope, keys):
     """Every message has every field, and comes when one of them has changed."""
-    line, market = exchange.dial(category).good(f"tickers.{BUSY[category]}"), exchange.market(category)
+    line, market = passing.dial(category).good(f"tickers.{BUSY[category]}"), passing.market(category)
     told = None
     for _ in range(60):
-        exchange.step()
+        passing.step()
         for push in line.take():
             assert (envelope.split(), "snapshot", keys.split()) == (list(push), push["type"], list(push["data"]))
             assert told != push["data"]
@@ -676,7 +682,6 @@ def test_kline(passing, interval):
     passing.markets.step((end + 200) * 1000, busy=True)
     passing.step(20)
     pushes = line.take()
-    passing.lines.remove(line)
     assert {("topic", "data", "ts", "type")} == {tuple(push) for push in pushes}
     rows = [row for push in pushes for row in push["data"]]
     assert [True] + [False] * (len(rows) - 1) == [row["confirm"] for row in rows]
@@ -710,11 +715,11 @@ def test_kline_without_trades(exchange):
 # The rest --------------------------------------------------------------------------------------------------------------------
 
 
-def test_liquidations(exchange):
+def test_liquidations(passing):
     """Each is one of the market's trades, told by the side of the position that is lost."""
-    line, market = exchange.dial("linear").good("allLiquidation.BTCUSDT"), exchange.market("linear")
+    line, market = passing.dial("linear").good("allLiquidation.BTCUSDT"), passing.market("linear")
     last = market.trades[-1].id
-    exchange.step(100)
+    passing.step(100)
     pushes = line.take()
     assert {("topic", "type", "ts", "data")} == {tuple(push) for push in pushes}
     rows = [row for push in pushes for row in push["data"]]
@@ -727,10 +732,10 @@ def test_liquidations(exchange):
     assert len(rows) > 1
 
 
-def test_pools(exchange):
+def test_pools(passing):
     """An insurance pool is told whole, then where it has changed; alerts tell all of them each second, as numbers."""
-    line = exchange.dial("linear").good("insurance.USDT", "insurance.USDC", "adlAlert.USDT")
-    exchange.step(100)
+    line = passing.dial("linear").good("insurance.USDT", "insurance.USDC", "adlAlert.USDT")
+    passing.step(100)
     pushes = line.take()
     first, *deltas = [push for push in pushes if push["topic"] == "insurance.USDT"]
     assert ("snapshot", {"delta"}) == (first["type"], {push["type"] for push in deltas})
@@ -746,14 +751,14 @@ def test_pools(exchange):
         row["s"]: Decimal(str(row["b"])) for row in alerts[-1]["data"]
     }
     assert ["c", "s", "b", "mb", "i_pr", "pr", "adl_tt", "adl_sr"] == list(alerts[-1]["data"][0])
-    inverse = exchange.dial("inverse").good("insurance.inverse").take()
+    inverse = passing.dial("inverse").good("insurance.inverse").take()
     assert {"BTC", "ETH"} == {row["coin"] for row in inverse[0]["data"]}
 
 
-def test_price_limit(exchange):
+def test_price_limit(passing):
     """Five percent to either side of the mark price, without a type."""
-    line = exchange.dial("linear").good("priceLimit.BTCUSDT")
-    exchange.step(30)
+    line = passing.dial("linear").good("priceLimit.BTCUSDT")
+    passing.step(30)
     push = line.take()[-1]
     assert ["topic", "data", "ts"] == list(push)
     assert ["symbol", "buyLmt", "sellLmt"] == list(push["data"])
@@ -846,21 +851,21 @@ def test_same_seed():
     assert heard(5) == heard(5) != heard(6)
 
 
-def test_refusals_and_forgetting(exchange):
+def test_refusals_and_forgetting(passing):
     """A test's refusal has the shape of the socket's own; who is forgotten hears no more."""
-    line = exchange.dial("linear").good("tickers.BTCUSDT")
+    line = passing.dial("linear").good("tickers.BTCUSDT")
     request = {"op": "subscribe", "args": ["tickers.ETHUSDT"], "req_id": "3"}
     words = [
         json.loads(line.side.refuse(line.state, request, *told))["ret_msg"] for told in ((None, None), (7, None), (7, "no"))
     ]
     assert ["error:refused by the sandbox", "error:7", "no"] == words
-    option = exchange.dial("option").good("publicTrade.BTC", "kline.1.X")
+    option = passing.dial("option").good("publicTrade.BTC", "kline.1.X")
     refused = json.loads(option.side.refuse(option.state, request, None, None))
     assert {"failTopics": ["tickers.ETHUSDT"], "successTopics": []} == refused["data"]
     for one in (line, option):
         one.take()
         one.side.forget(one.state)
-    exchange.step(20)
+    passing.step(20)
     assert ([], [], set()) == (line.take(), option.take(), option.state.silent)
 
 
@@ -909,27 +914,27 @@ def test_wiring(still, category):
     } == wiring
 
 
-def test_rows_for_rest(exchange):
+def test_rows_for_rest(passing):
     """REST has the latest rows of the streams, and a book with the numbers of the stream of 1000 levels, of options of 100."""
-    line = exchange.dial("linear").good("orderbook.1000.BTCUSDT", "publicTrade.BTCUSDT")
-    exchange.step(20)
+    line = passing.dial("linear").good("orderbook.1000.BTCUSDT", "publicTrade.BTCUSDT")
+    passing.step(20)
     pushes = line.take()
     trades = [row for push in pushes if push["topic"].startswith("publicTrade") for row in push["data"]]
     assert [{**row, "seq": 0} for row in trades] == [
-        {**row, "seq": 0} for row in exchange.feeds.trades("linear", "BTCUSDT", len(trades))
+        {**row, "seq": 0} for row in passing.feeds.trades("linear", "BTCUSDT", len(trades))
     ]
     copy = Copy()
     for push in pushes:
         if push["topic"].startswith("orderbook"):
             copy.apply(push)
-    book = exchange.feeds.book("linear", "BTCUSDT", 7)
+    book = passing.feeds.book("linear", "BTCUSDT", 7)
     assert (copy.u, copy.seq) == (book["u"], book["seq"])
     assert [side[:7] for side in copy.best()] == [levels(book[side]) for side in "ba"]
     assert (
-        exchange.dial("option").good("orderbook.100." + OPTIONS[0]).take()[0]["data"]["u"]
-        == exchange.feeds.book("option", OPTIONS[0], 1)["u"]
+        passing.dial("option").good("orderbook.100." + OPTIONS[0]).take()[0]["data"]["u"]
+        == passing.feeds.book("option", OPTIONS[0], 1)["u"]
     )
-    assert 3 == len(exchange.feeds.book("spot", "BTCUSDT", "rpi")["b"][0])
+    assert 3 == len(passing.feeds.book("spot", "BTCUSDT", "rpi")["b"][0])
 
 
 def test_two_views_of_the_same_markets():
