@@ -562,7 +562,8 @@ class Sandbox:
         Parameters
         ----------
         symbol
-            As the exchange spells it, e.g. "BTC_USDT".
+            As the exchange spells it, e.g. "BTC_USDT". One that several categories have is the first's; another's is named with
+            the category, e.g. "linear/BTCUSDT".
         side
             The taker's: "buy" or "sell". A "sell" fills buy orders at *price* and above, a "buy" sell orders at *price* and
             below.

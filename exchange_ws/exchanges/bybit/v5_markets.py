@@ -183,8 +183,8 @@ class Book:
         return Frame(self.number, "snapshot", now_us // 1000, self._cts, self.u, self._seq, bids[:limit], asks[:limit])
 
     def since(self, number: int, now_us: int) -> Iterable[Frame]:
-        """The messages after the *number*-th; one whole book, if they are not all kept."""
-        if number < self.number - len(self.frames):
+        """The messages after the *number*-th; a whole book if they are not all kept, of the full one those that are."""
+        if number < self.number - len(self.frames) and self.depth != FULL:
             return [self.snapshot(now_us)]
         return [frame for frame in self.frames if frame.number > number]
 

@@ -511,6 +511,23 @@ def test_held_up(exchange):
     assert [numbers(side) for side in exchange.market("linear").book(50)] == list(copy.apply(push).best())
 
 
+def test_full_book_held_up(passing):
+    """The full book has no snapshots: who is told far too late gets the latest changes, with a hole in their numbers."""
+    line, _ = (passing.dial("spot").good("orderbook.full.BTCUSDT") for _ in range(2))
+    book = passing.feeds.stream(passing.feeds.listings["spot"]["BTCUSDT"], "full")
+    kept, book.frames = book.frames, deque(maxlen=3)
+    begun = book.u
+    passing.step(20, but=[line])
+    passing.step()
+    pushes = line.take()
+    book.frames = kept
+    assert ({"delta"}, [book.u - 2, book.u - 1, book.u]) == (
+        {push["type"] for push in pushes},
+        [push["data"]["u"] for push in pushes],
+    )
+    assert book.u > begun + 4
+
+
 def test_lost_update(passing):
     """One update is missing in every book that is streamed, and its number too; whoever subscribes later has no hole."""
     names = [f"orderbook.{depth}.BTCUSDT" for depth in ("50", "200")]
