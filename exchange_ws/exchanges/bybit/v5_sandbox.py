@@ -512,8 +512,10 @@ class V5Spot(V5Public):
 
     def wiring(self, url: str, rest_url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         root = url[: -len(self.path)]
+        category = options.get("category", SPOT)
         return {
-            "public_url": root + PATHS.get(options.get("category", SPOT), self.path),
+            # What is no category is for the client to refuse.
+            "public_url": root + PATHS[category] if category in CATEGORIES else url,
             "private_url": root + PRIVATE_PATH,
             "trade_url": root + TRADE_PATH,
             "status_url": root + PATHS[STATUS],

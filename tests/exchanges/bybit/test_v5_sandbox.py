@@ -916,13 +916,13 @@ def test_names_of_no_market():
             box.trade("BTCUSDX", "buy", 70_000, 1)
 
 
-@pytest.mark.parametrize("category", [None, *CATEGORIES])
+@pytest.mark.parametrize("category", [None, *CATEGORIES, "status", ["spot"]])
 def test_wiring(still, category):
-    """A client's public address is that of its category; the others are the same for all."""
+    """A client's public address is that of its category, spot's if it has none; the others are the same for all."""
     options = {} if category is None else {"category": category}
     wiring = still.first.wiring("ws://h:1/v5/public/spot", "http://h:2", options)
     assert {
-        "public_url": f"ws://h:1/v5/public/{category or 'spot'}",
+        "public_url": f"ws://h:1/v5/public/{category if category in CATEGORIES else 'spot'}",
         "private_url": "ws://h:1/v5/private",
         "trade_url": "ws://h:1/v5/trade",
         "status_url": "ws://h:1/v5/public/misc/status",
