@@ -12,8 +12,9 @@ How orders are filled:
   price, each to its own size at most (several orders share it: best price first, then the oldest);
 * a stop order locks nothing and does nothing until the market's last price has reached its stop price.
 
-Fees are taken from what is received: the base asset by buyers, the quote asset by sellers; perpetuals pay in the quote asset.
-Positions of perpetuals have margin of their own. A loss that exceeds it is not collected, hence no balance is ever negative.
+Fees are taken from what is received: the base asset by buyers, the quote asset by sellers; perpetuals pay in the asset that
+they are settled in: the quote asset, or the base asset if they are inverse. Positions of perpetuals have margin of their own. A
+loss that exceeds it is not collected, hence no balance is ever negative.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ class Order:
     One order as it was at `updated_us`.
 
     `price` is None for a market order, and for one at the `best` price that waits. A market order has either `size` (base) or
-    `funds` (quote to spend or to earn); for the latter `size` is None. `value` is the quote amount filled, `fee` the sum of its
-    fills'.
+    `funds` (quote to spend or to earn); for the latter `size` is None. `value` is what was filled is worth (in the quote asset,
+    or what the perpetual is settled in), `fee` the sum of its fills'.
     """
 
     id: int
@@ -163,7 +164,7 @@ class Fill:
     value: Decimal
     fee: Decimal
     fee_asset: str
-    pnl: Decimal  #: profit realized by what it closes of a position, in the quote asset, before the fee
+    pnl: Decimal  #: profit realized by what it closes of a position, before the fee
     time_us: int
 
 
@@ -174,7 +175,7 @@ class Position:
     id: int
     instrument: Instrument
     size: Decimal
-    value: Decimal  #: what the size cost, in the quote asset, 0 or more
+    value: Decimal  #: what the size cost, in the asset that it is settled in, 0 or more
     margin: Decimal  #: locked for it
     leverage: int
     mark: Decimal  #: the middle of the book
@@ -186,24 +187,35 @@ class Position:
     @property
     def entry_price(self) -> Decimal:
         """Average, rounded to 8 places."""
-        return (self.value / abs(self.size)).quantize(CENT) if self.size else ZERO
+        if not self.size:
+            return ZERO
+        size = abs(self.size)
+        return (size / self.value if self.instrument.inverse else self.value / size).quantize(CENT)
 
     @property
     def unrealized_pnl(self) -> Decimal:
-        return self.mark * self.size - (self.value if self.size > 0 else -self.value)
+        return _profit(self, self.instrument.value(self.mark, abs(self.size)), self.value)
 
     @property
     def liquidation_price(self) -> Decimal:
         """Where the loss is the share of the margin at which it is liquidated."""
         if not self.size:
             return ZERO
-        bearable = self.margin * LIQUIDATION_SHARE
-        price = (self.value - bearable) / self.size if self.size > 0 else (self.value + bearable) / -self.size
+        size, bearable = abs(self.size), self.margin * LIQUIDATION_SHARE
+        # What it is worth there: less for a long, or for a short that is inverse, which loses when the value rises.
+        worth = self.value - bearable if (self.size > 0) != self.instrument.inverse else self.value + bearable
+        price = size / worth if self.instrument.inverse else worth / size
         return max(ZERO, price).quantize(CENT)
 
 
 #: What has changed, as it was after the change.
 Event = Union[Order, Fill, Balance, Position]
+
+
+def _profit(position: Position, worth: Decimal, cost: Decimal) -> Decimal:
+    """What is made of *position*, or a part of it, that did *cost* and now is *worth* so much."""
+    # An inverse long is worth less of the base asset when the price has risen, and has made the difference.
+    return worth - cost if (position.size > 0) != position.instrument.inverse else cost - worth
 
 
 def _margin(value: Decimal, leverage: int) -> Decimal:
@@ -353,13 +365,19 @@ class Account:
             best,
             stop_price,
             None if stop_price is None else stop_price > last,
-            fee_asset=instrument.base if side == "buy" and not instrument.perpetual else instrument.quote,
+            fee_asset=instrument.base if side == "buy" and not instrument.perpetual else instrument.settled_in,
         )
         self._start(order)
         return self.orders[order.id]
 
     def modify(
-        self, order_id: int, *, price: Decimal | None = None, size: Decimal | None = None, new_id: bool = False
+        self,
+        order_id: int,
+        *,
+        price: Decimal | None = None,
+        size: Decimal | None = None,
+        stop_price: Decimal | None = None,
+        new_id: bool = False,
     ) -> Order:
         """
         Change an open limit or stop order; what of it can now be filled at once is.
@@ -368,6 +386,8 @@ class Account:
         ----------
         size
             The whole of it, with what is filled already; must be more than that.
+        stop_price
+            Another one, of an order that still waits for it.
         new_id
             Cancel it, and place what is left of it anew as an order with another id that `replaces` it.
         """
@@ -379,10 +399,24 @@ class Account:
         if size is not None and former.size is None:
             raise Refused("size", "the order is by its funds")
         wanted_price, wanted_size = former.price if price is None else price, former.size if size is None else size
-        self._check(former.instrument, former.side, wanted_size, former.funds, wanted_price, former.stop_price, "gtc", False)
+        stop_above = former.stop_above
+        if stop_price is not None:
+            last = self._accounts.market(former.instrument).last
+            if not former.waits or stop_price == last:
+                raise Refused("stop price", "the order waits for none, or the last price is there already")
+            stop_above = stop_price > last
+        wanted_stop = former.stop_price if stop_price is None else stop_price
+        self._check(former.instrument, former.side, wanted_size, former.funds, wanted_price, wanted_stop, "gtc", False)
         if wanted_size is not None and wanted_size <= former.filled:
             raise Refused("size", "that much is filled already")
-        order = attrs.evolve(former, price=wanted_price, size=wanted_size, updated_us=self._now_us)
+        order = attrs.evolve(
+            former,
+            price=wanted_price,
+            size=wanted_size,
+            stop_price=wanted_stop,
+            stop_above=stop_above,
+            updated_us=self._now_us,
+        )
         if new_id:
             order = attrs.evolve(
                 order,
@@ -426,9 +460,9 @@ class Account:
         position = self._positions.get(instrument)
         if position is not None:
             margin = _margin(position.value, leverage)
-            where = (self._margin_wallet, instrument.quote)
+            where = (self._margin_wallet, instrument.settled_in)
             if margin - position.margin > self._purses[where][0]:
-                raise Refused("balance", f"too little {instrument.quote} is available")
+                raise Refused("balance", f"too little {instrument.settled_in} is available")
             self._move(where, position.margin - margin, margin - position.margin)
             self._positions[instrument] = attrs.evolve(
                 position, margin=margin, leverage=leverage, stage="", updated_us=self._now_us
@@ -531,8 +565,8 @@ class Account:
             raise Refused("size", f"takes a multiple of {instrument.lot:f}")
         if (size is None) == (funds is None):
             raise Refused("size", "an order has either a size or funds")
-        if funds is not None and (price is not None or not _is_amount(funds)):
-            raise Refused("value", "the funds of a market order, above 0")
+        if funds is not None and (price is not None or not _is_amount(funds) or instrument.inverse):
+            raise Refused("value", "the funds of a market order, above 0; an inverse perpetual's have a size")
         if time_in_force not in ("gtc", "ioc", "fok") or (post_only and (time_in_force != "gtc" or price is None)):
             raise Refused("time in force", 'takes "gtc", "ioc" or "fok"; post only goes with a limit order and "gtc"')
 
@@ -575,7 +609,7 @@ class Account:
     def _locked_in(self, order: Order) -> tuple[str, str]:
         """The balance that *order* locks from."""
         if order.instrument.perpetual:
-            return self._margin_wallet, order.instrument.quote
+            return self._margin_wallet, order.instrument.settled_in
         return SPOT, order.instrument.quote if order.side == "buy" else order.instrument.base
 
     def _lock_of(self, order: Order, price: Decimal, size: Decimal) -> Decimal:
@@ -583,7 +617,7 @@ class Account:
         if order.reduce_only:
             return ZERO
         if order.instrument.perpetual:
-            value = price * size
+            value = order.instrument.value(price, size)
             return _margin(value, self.leverage(order.instrument)) + value * self.fees.perpetual_taker
         return price * size if order.side == "buy" else size
 
@@ -647,7 +681,7 @@ class Account:
         return order
 
     def _fill(self, order: Order, trade: Trade, price: Decimal, size: Decimal, role: str) -> None:
-        instrument, value = order.instrument, price * size
+        instrument, value = order.instrument, order.instrument.value(price, size)
         rest = attrs.evolve(order, filled=order.filled + size, value=order.value + value)
         done = rest.size is not None and not rest.left
         if role == "taker":
@@ -712,12 +746,15 @@ class Account:
             if closed < whole:
                 cost = (cost * closed / whole).quantize(CENT)
                 freed = (freed * closed / whole).quantize(CENT, ROUND_DOWN)
-            pnl = price * closed - cost if held.size > 0 else cost - price * closed
+            pnl = _profit(held, instrument.value(price, closed), cost)
             # Not more is lost than the margin; for a reduce only order, which locks nothing, that includes the fee.
             pnl = max(pnl, (fee if order.reduce_only else ZERO) - freed)
-        opened = (size - closed) * price
-        margin = _margin(opened, leverage)
-        self._move(self._locked_in(order), release + freed + pnl - fee - margin, margin - freed - release)
+        opened = instrument.value(price, size - closed)
+        where = self._locked_in(order)
+        free = self._purses.get(where, (ZERO, ZERO))[0] + release + freed + pnl - fee
+        # Values that are rounded may add up to a little more than that of the whole, for which there was enough.
+        margin = min(_margin(opened, leverage), max(ZERO, free))
+        self._move(where, release + freed + pnl - fee - margin, margin - freed - release)
         position = attrs.evolve(
             held,
             size=held.size + (size if order.side == "buy" else -size),
@@ -749,7 +786,7 @@ class Account:
                 self._now_us,
                 self._now_us,
                 reduce_only=True,
-                fee_asset=instrument.quote,
+                fee_asset=instrument.settled_in,
                 reason="liquidation",
             )
         )
@@ -760,13 +797,15 @@ class Accounts:
     The accounts that trade in *markets*. Not thread-safe: the thread that steps the markets uses it.
 
     After each `Markets.step`, call `after_step` before anything else. Orders of accounts do not meet each other.
+
+    *further* are markets beside them, under the same clock, which whoever made them has stepped before that.
     """
 
-    def __init__(self, markets: Markets, *, seed: object = 0) -> None:
+    def __init__(self, markets: Markets, *, seed: object = 0, further: Iterable[Market] = ()) -> None:
         self.markets = markets
         self._accounts: list[Account] = []
-        self._by_instrument = {market.instrument: market for market in markets.markets}
-        self._seen = {market.instrument: market.trades[-1].id for market in markets.markets}  # last trade that was looked at
+        self._by_instrument = {market.instrument: market for market in (*markets.markets, *further)}
+        self._seen = {market.instrument: market.trades[-1].id for market in self._by_instrument.values()}  # last one looked at
         rng = random.Random(f"{seed}/accounts")
         self._order_ids = itertools.count(rng.randrange(10**12, 3 * 10**12))
         self._fill_ids = itertools.count(rng.randrange(10**10, 2 * 10**10))
@@ -786,7 +825,7 @@ class Accounts:
 
     def after_step(self) -> None:
         """The markets have moved: fill what rests, trigger stop orders, see to positions."""
-        for market in self.markets.markets:
+        for market in self._by_instrument.values():
             instrument = market.instrument
             trades = market.trades_after(self._seen[instrument])
             self._seen[instrument] = market.trades[-1].id

@@ -31,6 +31,7 @@ TRADES_KEPT = 2000  # for each market
 SECONDS_KEPT = 3600  # one-second bars: candles below a minute reach back an hour of trading at least
 MINUTES_KEPT = 31 * 1440  # one-minute bars: the longest candle has 30 days
 MINUTE = 60
+INVERSE_UNIT = Decimal(10) ** -12  # fine enough for fees, and sums of it are exact within the 28 digits of decimals
 
 
 @attrs.frozen
@@ -50,6 +51,15 @@ class Instrument:
     activity: float
     perpetual: bool = False
     inverse: bool = False
+
+    @property
+    def settled_in(self) -> str:
+        """The asset that prices are paid in; a perpetual's margin, profit and fees too."""
+        return self.base if self.inverse else self.quote
+
+    def value(self, price: Decimal, size: Decimal) -> Decimal:
+        """What *size* at *price* is worth in `settled_in`; of an inverse perpetual rounded to 12 places."""
+        return (size / price).quantize(INVERSE_UNIT) if self.inverse else price * size
 
 
 def _instrument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 
 import pytest
@@ -22,7 +23,7 @@ from exchange_ws.sandbox.accounts import (
     Position,
     Refused,
 )
-from exchange_ws.sandbox.market import Instrument, Markets
+from exchange_ws.sandbox.market import Instrument, Market, Markets
 
 D = Decimal
 EPOCH_US = 1_700_000_000_000_000
@@ -30,13 +31,14 @@ STEP_US = 100_000
 #: Few and lively: a step nearly always trades. The perpetual's price runs up and down by percents.
 COIN = Instrument("COIN", "USD", D("100"), D("0.01"), D("0.001"), 5_000, 1.0)
 WILD = Instrument("WILD", "USD", D("1000"), D("1"), D("0.01"), 500, 1.0, True)
+GOLD = Instrument("GOLD", "USD", D("1000"), D("1"), D("1"), 5_000, 1.0, perpetual=True, inverse=True)
 
 
 class World:
     """Markets of their own, accounts in them, and what was told of one."""
 
-    def __init__(self, fees=None, **wallets):
-        self.markets = Markets(EPOCH_US, seed=4, instruments=(COIN, WILD))
+    def __init__(self, fees=None, instruments=(COIN, WILD), **wallets):
+        self.markets = Markets(EPOCH_US, seed=4, instruments=instruments)
         self.accounts = Accounts(self.markets, seed=4)
         self.account = self.accounts.open(wallets.pop("balances", {"USD": D(10_000), "COIN": D(10)}), fees=fees, **wallets)
 
@@ -202,6 +204,23 @@ def test_modify_keeps_the_id():
     assert (order.id, bid) == (taken.id, world.account.fills[0].price)
 
 
+def test_modify_a_stop_price():
+    """A stop order that waits may be given another price, on the other side of the market too; no other order has one."""
+    world = World()
+    last = world.market().last
+    order = world.account.place(COIN, "buy", size=D(1), stop_price=last + 50)
+    changed = world.account.modify(order.id, stop_price=last - 1)
+    assert (True, last - 1, False) == (order.stop_above, changed.stop_price, changed.stop_above)
+    world.step_until(lambda: world.market().last <= last - 1)
+    assert FILLED == world.account.orders[order.id].status
+    resting = world.account.place(COIN, "buy", size=D(1), price=D(50))
+    waiting = world.account.place(COIN, "buy", size=D(1), stop_price=D(50))
+    for number, price in ((resting.id, D(40)), (waiting.id, world.market().last)):
+        with pytest.raises(Refused) as caught:
+            world.account.modify(number, stop_price=price)
+        assert "stop price" == caught.value.reason
+
+
 def test_modify_with_a_new_id():
     """The former order ends, and one that names it has what was left."""
     world = World()
@@ -294,6 +313,73 @@ def test_a_position_opens_shrinks_and_turns():
     assert FILLED == sold.status
     total = D(10_000) + sum(fill.pnl for fill in account.fills)
     assert (total, D(0)) == pair(account.balance("USD"))
+
+
+@pytest.mark.parametrize(("side", "other", "sign"), [("buy", "sell", 1), ("sell", "buy", -1)])
+def test_an_inverse_position(side, other, sign):
+    """Sizes are in the quote asset; values, margin, fees and profit in the base asset: size over entry less size over exit."""
+    world = World(instruments=(GOLD,), balances={"GOLD": D(10)}, fees=Fees(perpetual_taker=D("0.001")))
+    account, market = world.account, world.market(GOLD)
+    opened = account.place(GOLD, side, size=D(500))
+    (position,) = account.positions
+    entry = opened.value
+    assert (sign * 500, entry, "GOLD") == (position.size, position.value, opened.fee_asset)
+    assert sum(GOLD.value(fill.price, fill.size) for fill in account.fills) == entry
+    assert abs(D(500) / entry - position.entry_price) < D("0.00000001")
+    mark = GOLD.value((market.top.bid + market.top.ask) / 2, D(500))
+    assert sign * (entry - mark) == position.unrealized_pnl
+    loss = sign * (entry - GOLD.value(position.liquidation_price, D(500)))
+    assert abs(loss + position.margin * D("0.8")) < D("0.000001")
+    closed = account.place(GOLD, other, size=D(500), reduce_only=True)
+    pnl = sum(fill.pnl for fill in account.fills)
+    assert (sign * (entry - closed.value), []) == (pnl, account.positions)
+    assert (D(10) + pnl - opened.fee - closed.fee, D(0)) == pair(account.balance("GOLD"))
+
+
+def test_inverse_balances_add_up():
+    """Whatever is bought and sold with the last of the money, nothing is made of nothing, and no balance is negative."""
+    rng = random.Random(1)
+    fees = Fees(perpetual_maker=D("0.00001"), perpetual_taker=D("0.00001"))
+    world = World(instruments=(GOLD,), balances={"GOLD": D(1)}, fees=fees)
+    account, refused = world.account, 0
+    account.set_leverage(GOLD, 2)
+    for number in range(400):
+        price = world.market(GOLD).last + rng.randrange(-5, 6)
+        try:
+            if number % 5 or not account.positions:
+                size, price = D(rng.randrange(1, 3000)), rng.choice([None, price])
+                account.place(GOLD, rng.choice(["buy", "sell"]), size=size, price=price)
+            else:  # a part of what it has, so that there is money again
+                held = account.positions[0].size
+                account.place(GOLD, "sell" if held > 0 else "buy", size=abs(held) // 2 + 1, reduce_only=True)
+        except Refused as refusal:
+            refused += refusal.reason == "balance"
+        if len(account.open_orders) > 8:
+            account.cancel(rng.choice(account.open_orders).id)
+        world.step()
+        assert min(pair(account.balance("GOLD"))) >= 0
+    fills = account.fills
+    assert len(fills) > 150 and refused > 40
+    assert D(1) + sum(fill.pnl - fill.fee for fill in fills) == sum(pair(account.balance("GOLD")))
+    account.cancel_all()
+    assert sum(position.margin for position in account.positions) == account.balance("GOLD").locked
+
+
+def test_an_inverse_perpetual_takes_no_funds():
+    """Its orders have sizes."""
+    world = World(instruments=(GOLD,), balances={"GOLD": D(10)})
+    with pytest.raises(Refused) as caught:
+        world.account.place(GOLD, "buy", funds=D(1))
+    assert "value" == caught.value.reason
+
+
+def test_a_further_market():
+    """Orders of a market that stands beside the others are filled by its trades."""
+    world = World(instruments=(COIN,))
+    beside = Market(GOLD, "beside", iter(range(1, 10**6)), EPOCH_US - 1)
+    beside.step(EPOCH_US, busy=True)
+    account = Accounts(world.markets, seed=4, further=[beside]).open({"GOLD": D(10)})
+    assert FILLED == account.place(GOLD, "buy", size=D(1)).status
 
 
 def test_a_margin_wallet_is_apart():
