@@ -47,12 +47,15 @@ except ImportError as error:  # an extra of the package, since only demos and te
 
 __all__ = [
     "Books",
+    "Causes",
     "Credentials",
     "Endpoints",
     "Exchange",
     "Farewell",
     "Hangup",
     "HttpAnswer",
+    "Patience",
+    "Quotas",
     "Rest",
     "Sandbox",
     "Tokens",
@@ -109,7 +112,9 @@ class Exchange(Protocol):
     All methods but `wiring` are called on the server's thread. `state` is whatever `open` returned for the connection.
 
     An exchange with a REST side is a `Rest` too, one whose tokens can expire a `Tokens`, one with several WebSocket endpoints
-    an `Endpoints`, one that hangs up in a way of its own a `Farewell`, one with numbered order books a `Books`.
+    an `Endpoints`, one that hangs up in a way of its own a `Farewell`, one that lets clients choose when a `Patience`, one with
+    numbered order books a `Books`, one that counts some requests by itself a `Quotas`, one that tells other connections what a
+    request has caused a `Causes`.
     """
 
     #: Path of the WebSocket endpoint, such as "/ws".
@@ -214,6 +219,35 @@ class Books(Protocol):
         """Send every book whole, and count its updates from one."""
 
 
+@runtime_checkable
+class Patience(Protocol):
+    """What an `Exchange` has whose clients say in the query of the URL how long they may be silent."""
+
+    def idle_of(self, query: str) -> float | None:
+        """Seconds for a connection with this *query* ("" without one), instead of `idle_s`."""
+
+
+@runtime_checkable
+class Quotas(Protocol):
+    """What an `Exchange` has that counts some requests by itself, beside `requests`."""
+
+    #: Whether it refuses those beyond; set by the sandbox, as it was made.
+    limits: bool
+
+
+@runtime_checkable
+class Causes(Protocol):
+    """What an `Exchange` has whose requests are news to the connections of another endpoint, which then `publish` at once."""
+
+    @property
+    def audience(self) -> Exchange:
+        """That endpoint, of the same sandbox."""
+
+    @property
+    def told_first(self) -> bool:
+        """Whether it is told before the last request is answered, or after."""
+
+
 def _factories() -> dict[str, Callable[[Markets, Credentials, int], Exchange]]:
     """Every exchange's sandbox by name, found by listing the packages."""
     found: dict[str, Callable[[Markets, Credentials, int], Exchange]] = {}
@@ -283,9 +317,10 @@ def _check_seconds(seconds: float | None) -> None:
 class _Link:
     """One open connection. Server thread only."""
 
-    def __init__(self, connection: ServerConnection, exchange: Exchange, state: Any, now: float) -> None:
+    def __init__(self, connection: ServerConnection, exchange: Exchange, query: str, state: Any, now: float) -> None:
         self.connection = connection
         self.exchange = exchange  # the endpoint that it came to
+        self.query = query  # of the URL
         self.state = state
         self.gone = asyncio.Event()  # its handler has ended
         self.frozen = False
@@ -393,6 +428,9 @@ class Sandbox:
             self._exchange.token_s = token_lifetime
         further = self._exchange.further if isinstance(self._exchange, Endpoints) else ()
         self._endpoints: dict[str, Exchange] = {endpoint.path: endpoint for endpoint in (self._exchange, *further)}
+        for endpoint in self._endpoints.values():
+            if isinstance(endpoint, Quotas):
+                endpoint.limits = limits
         self._idle_s = idle  # for all endpoints; None: as each has it
 
         self._changed = threading.Condition()  # guards the next two
@@ -871,10 +909,12 @@ class Sandbox:
             # Its handshake was under way when the others were ended; left alone, it would keep the server from closing.
             connection.transport.abort()
             return
-        endpoint = None if connection.request is None else self._endpoint_of(connection.request)
-        assert endpoint is not None, "the handshake has looked at it"
+        assert connection.request is not None, "the handshake has looked at it"
+        endpoint = self._endpoint_of(connection.request)
+        assert endpoint is not None, "the same"
         self._serial += 1
-        link = _Link(connection, endpoint, endpoint.open(self._serial), self._loop.time())
+        query = connection.request.path.partition("?")[2]
+        link = _Link(connection, endpoint, query, endpoint.open(self._serial), self._loop.time())
         self._links[link] = None
         self._watch_idle(link)
         with self._changed:
@@ -922,9 +962,14 @@ class Sandbox:
             answer = link.exchange.refuse(link.state, message, *self._rejections.popleft())
         else:
             answer, pushes = link.exchange.answer(link.state, message)
+        causes = link.exchange if isinstance(link.exchange, Causes) else None
+        if causes is not None and causes.told_first:
+            self._publish(causes.audience)
         self._answer(link, answer)
         for push in pushes:
             self._send(link, push)
+        if causes is not None:
+            self._publish(causes.audience)  # what was told already is news no more
 
     def _answer(self, link: _Link, text: str | None) -> None:
         if text is None:
@@ -966,7 +1011,7 @@ class Sandbox:
     def _watch_idle(self, link: _Link) -> None:
         """Close the connection when its client has been silent for too long; else look again when it could be."""
         assert self._loop is not None
-        idle_s = self._idle_s if self._idle_s is not None else link.exchange.idle_s if self._limits else None
+        idle_s = self._idle_s if self._idle_s is not None else self._patience(link) if self._limits else None
         if idle_s is None or not link.is_open:
             return
         due = link.heard + idle_s
@@ -980,6 +1025,11 @@ class Sandbox:
                 link.abort()
             else:
                 self._say_goodbye(link, code, "")
+
+    def _patience(self, link: _Link) -> float | None:
+        """Seconds that its endpoint lets a connection be silent."""
+        exchange = link.exchange
+        return exchange.idle_of(link.query) if isinstance(exchange, Patience) else exchange.idle_s
 
     def _send(self, link: _Link, text: str) -> None:
         """Hand one text message to the socket, without waiting."""
@@ -1036,10 +1086,14 @@ class Sandbox:
             then()
             for endpoint in self._endpoints.values():
                 endpoint.beat()
-            for link in list(self._links):
-                if not link.frozen and link.is_open:
-                    for text in link.exchange.publish(link.state):
-                        self._send(link, text)
+            self._publish()
+
+    def _publish(self, endpoint: Exchange | None = None) -> None:
+        """Tell the connections, or those of one *endpoint*, what is news to them."""
+        for link in list(self._links):
+            if not link.frozen and link.is_open and endpoint in (None, link.exchange):
+                for text in link.exchange.publish(link.state):
+                    self._send(link, text)
 
     def _push(self, text: str) -> None:
         for link in list(self._links):
