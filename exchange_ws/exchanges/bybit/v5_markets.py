@@ -72,14 +72,14 @@ Levels = Mapping[Decimal, tuple[str, ...]]  # price to what follows it in a row
 
 
 def _further(base: str, quote: str, price: str, tick: str, lot: str, size: int, *, inverse: bool) -> Instrument:
-    return Instrument(base, quote, Decimal(price), Decimal(tick), Decimal(lot), size, 0.5, perpetual=inverse, inverse=inverse)
+    return Instrument(base, quote, Decimal(price), Decimal(tick), Decimal(lot), size, 0.5, perpetual=True, inverse=inverse)
 
 
 INVERSE_INSTRUMENTS = (
     _further("BTC", "USD", "67510", "0.1", "1", 20_000, inverse=True),
     _further("ETH", "USD", "2650.5", "0.01", "1", 5_000, inverse=True),
 )
-#: To an account an option is like an asset that is bought with USDC. They begin at about what they are worth.
+#: To an account an option is a contract like others, of the price of the option. They begin at about what they are worth.
 OPTION_INSTRUMENTS = (
     _further("BTC-27DEC26-70000-C", "USDC", "4074", "0.1", "0.01", 500, inverse=False),
     _further("BTC-27DEC26-70000-P", "USDC", "6574", "0.1", "0.01", 500, inverse=False),

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 from exchange_ws.exchanges.bybit.common_sandbox import DAY, DIALS, IDLE_S, MONTH, WEEK, wire_json
+from exchange_ws.exchanges.bybit.v5_account import V5Account
 from exchange_ws.exchanges.bybit.v5_markets import (
     CATEGORIES,
     DEPTHS,
@@ -42,6 +43,7 @@ from exchange_ws.exchanges.bybit.v5_markets import (
     Listing,
     V5Markets,
 )
+from exchange_ws.exchanges.bybit.v5_trading import V5Private, V5Trade
 from exchange_ws.sandbox.market import Market, Markets
 from exchange_ws.sandbox.server import Credentials, Exchange
 
@@ -50,7 +52,6 @@ __all__ = ["INTERVALS", "PATHS", "STATUS", "V5Option", "V5Public", "V5Spot", "V5
 STATUS = "status"
 #: "Connect": the public sockets.
 PATHS = {**{category: f"/v5/public/{category}" for category in CATEGORIES}, STATUS: "/v5/public/misc/status"}
-PRIVATE_PATH, TRADE_PATH = "/v5/private", "/v5/trade"
 BATCH = 10  # "Connect": args of a request on spot
 MOST_CHARACTERS = 21_000  # "Connect": of the args of a connection
 MOST_TOPICS = 2_000  # "Connect": on the option socket
@@ -488,11 +489,15 @@ class V5Spot(V5Public):
         self._credentials = credentials
         shared = V5Markets(markets, seed)
         super().__init__(shared, seed, SPOT)
+        account = V5Account(markets, shared, seed)
+        private = V5Private(shared, account, credentials, seed)
         self.further: Sequence[Exchange] = (
             V5Public(shared, seed, LINEAR),
             V5Public(shared, seed, INVERSE),
             V5Option(shared, seed),
             V5Status(shared, seed),
+            private,
+            V5Trade(shared, account, credentials, seed, private),
         )
         # A symbol alone is of the first category that has it.
         names = {f"{category}/{name}": market for category, held in shared.categories.items() for name, market in held.items()}
@@ -516,8 +521,8 @@ class V5Spot(V5Public):
         return {
             # What is no category is for the client to refuse.
             "public_url": root + PATHS[category] if category in CATEGORIES else url,
-            "private_url": root + PRIVATE_PATH,
-            "trade_url": root + TRADE_PATH,
+            "private_url": root + V5Private.path,
+            "trade_url": root + V5Trade.path,
             "status_url": root + PATHS[STATUS],
             "api_key": self._credentials.api_key,
             "api_secret": self._credentials.api_secret,
