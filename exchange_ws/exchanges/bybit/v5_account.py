@@ -821,6 +821,8 @@ class V5Account:
         }
         if listing.category not in (SPOT, OPTION):
             row["createType"] = paper.made_by
+        if spot:
+            del row["tpslMode"]  # a client that is in wide use takes an order that has it for a contract's
         return row
 
     def _average(self, order: Order) -> str:
