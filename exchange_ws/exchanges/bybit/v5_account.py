@@ -225,6 +225,8 @@ class V5Account:
         self.watched = False  # somebody was told something after the last step
         #: Monotonic seconds, for the quotas.
         self.clock: Callable[[], float] = time.monotonic
+        #: Tell each `Filled` twice, as was seen.
+        self.repeats = False
         self.serial = 0  # of the last news
         self._feeds = feeds
         self._seed = seed
@@ -714,6 +716,8 @@ class V5Account:
         self._rng.shuffle(messages)
         for topic, where, part in messages:
             self._tell(topic, where, part)
+            if self.repeats and topic == "order" and any(row["orderStatus"] == "Filled" for row in part):
+                self._tell(topic, where, part)
 
     def _parts(self, topic: str, rows: list[Row]) -> list[list[Row]]:
         """Messages that *rows* are told in."""

@@ -66,7 +66,7 @@ ID_MOST = 36  # characters of a `reqId`
 IDS_KEPT = 5000
 DIGITS = re.compile(r"[0-9]{1,18}")
 #: "Error Codes".
-MESSAGES = {
+MESSAGES: dict[int | str, str] = {
     10001: "params error",
     10002: "The request time exceeds the time window range.",
     10003: "API key is invalid.",
@@ -274,8 +274,10 @@ class V5Trade(_Endpoint):
     def __init__(self, feeds: V5Markets, account: V5Account, credentials: Credentials, seed: int, private: V5Private) -> None:
         super().__init__(feeds, account, credentials, seed)
         self.audience: Exchange = private
-        #: Whether the news of the last request overtake its answer.
+        #: Whether the news of the last request overtake its answer ...
         self.told_first = False
+        #: ... which those of some do (None), of all (True) or of none (False).
+        self.overtake: bool | None = None
         self.limits = True
         self._rng = random.Random(f"{seed}/v5/answers")
 
@@ -301,7 +303,7 @@ class V5Trade(_Endpoint):
 
     def refuse(self, state: _State, message: Any, code: int | str | None, text: str | None) -> str:
         op = self.method(message)
-        number = (10004 if op == "auth" else 10016) if code is None else int(code)
+        number = (10004 if op == "auth" else 10016) if code is None else int(code) if str(code).isdecimal() else code
         words = MESSAGES.get(number, "refused by the sandbox") if text is None else text
         if op == "auth":
             return self._login_result(state, message, number, words)
@@ -334,7 +336,7 @@ class V5Trade(_Endpoint):
         outcome = self.account.do(op, args[0], limited=self.limits)
         if outcome.code == 10404:
             return self._unknown(state, message)
-        self.told_first = self._rng.random() < 0.5
+        self.told_first = self._rng.random() < 0.5 if self.overtake is None else self.overtake
         details = {} if outcome.details is None else {"list": outcome.details}
         return self._result(state, message, outcome.code, outcome.text, outcome.data, details, outcome.quota)
 
@@ -349,7 +351,7 @@ class V5Trade(_Endpoint):
         clocks = (time.time_ns() // 1_000_000, self._feeds.now_ms)
         return 0 if any(now - late <= said < now + EARLY_MS for now in clocks) else 10002
 
-    def _login_result(self, state: _State, message: Any, code: int, words: str) -> str:
+    def _login_result(self, state: _State, message: Any, code: int | str, words: str) -> str:
         echo = self._echo(message, "reqId") if state.first else {}
         return wire_json({**echo, "retCode": code, "retMsg": words, "op": "auth", "connId": state.conn_id})
 
@@ -362,7 +364,7 @@ class V5Trade(_Endpoint):
         self,
         state: _State,
         message: Any,
-        code: int,
+        code: int | str,
         words: str | None = None,
         data: Mapping[str, object] | None = None,
         details: Mapping[str, object] | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 import random
 from collections import Counter
@@ -373,6 +374,26 @@ def test_answers_and_news_overtake_each_other():
     assert ({False, True}, world.private) == (seen, world.trade.audience)
 
 
+@pytest.mark.parametrize("overtake", [True, False])
+def test_which_overtakes_may_be_chosen(overtake):
+    """A switch makes all answers the one or the other."""
+    world, seen = World(), set()
+    world.trade.overtake = overtake
+    for _ in range(10):
+        world.create()
+        seen.add(world.trade.told_first)
+    assert {overtake} == seen
+
+
+def test_filled_twice(world):
+    """A switch has the end of an order told twice, in messages with an id each."""
+    world.account.repeats = True
+    world.create("linear", orderType="Market")
+    messages = [message for message in world.told() if message["topic"] == "order"]
+    assert (2, 2) == (len(messages), len({message["id"] for message in messages}))
+    assert messages[0]["data"] == messages[1]["data"]
+
+
 def test_keys_in_two_orders(still):
     """Both orders of keys that were seen are there, by connection."""
     world, seen = still, set()
@@ -736,6 +757,39 @@ def test_too_many_spot_orders(monkeypatch):
     assert world.create()
 
 
+@pytest.mark.parametrize("op", ["order.create", "order.amend", "order.cancel"])
+def test_whatever_is_asked_is_answered(op):
+    """A value that no client should send gets a code, in every field and category."""
+    world = World()
+    odd = [
+        None,
+        True,
+        1,
+        -0.5,
+        "",
+        "x",
+        "1e400",
+        "0." + "0" * 30 + "1",
+        "9" * 30,
+        "\u0663",
+        "Infinity",
+        [],
+        ["Buy"],
+        {},
+        {"a": 1},
+    ]
+    names = (
+        "category symbol side orderType qty price timeInForce orderLinkId orderId triggerPrice triggerDirection orderFilter "
+    )
+    names += "marketUnit positionIdx reduceOnly closeOnTrigger isLeverage bboSideType bboLevel takeProfit header smpType"
+    codes = Counter()
+    for category, name, value in itertools.product(("spot", "linear"), names.split(), odd):
+        body = {**LIMIT, "category": category, "orderId": "1", name: value}
+        codes[world.ask(op, body)["retCode"]] += 1
+    assert all(type(code) is int for code in codes)
+    assert set(codes) >= {10001, 10404, 170121, 170130}
+
+
 # Batches ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -931,6 +985,7 @@ def test_refuse_orders(world):
     assert (10016, "order.create", "1") == refused(message, None)
     assert (10429, "order.create", "1") == refused(message, "10429")
     assert (10404, "order.create", "1") == refused(message, 10404)
+    assert ("E1", "order.create", "1") == refused(message, "E1")
     assert (10004, "auth") == refused({"op": "auth"}, None)[:2]
     assert (10403, "1") == tuple(json.loads(world.trade.too_many(world.mouth, message))[name] for name in ("retCode", "reqId"))
     assert (0, 170121) == (
