@@ -1186,7 +1186,7 @@ class Peer:
     """A connection by websocket-client, logged in; `news` came before the last answer."""
 
     def __init__(self, box, path):
-        self.ws = websocket.create_connection(box.rest_url.replace("http", "ws", 1) + path, timeout=PATIENCE_S)
+        self.ws = websocket.create_connection(box.url.partition("/v5/")[0] + path, timeout=PATIENCE_S)
         self.news = []
         expires = 4_000_000_000_000
         signed = hmac.new(box.api_secret.encode(), f"GET/realtime{expires}".encode(), hashlib.sha256).hexdigest()
