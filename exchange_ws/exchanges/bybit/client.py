@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from exchange_ws.core.auth import Credentials, redacted, secrets_of, sign
-from exchange_ws.core.client import Client, Endpoint, SubscribeOptions
-from exchange_ws.core.dialect import dump
-from exchange_ws.core.messages import LOGIN, Command, Topic
-from exchange_ws.core.recording import Secrets
+from exchange_ws.core.client import Endpoint, SubscribeOptions
+from exchange_ws.core.messages import Command, Topic
 from exchange_ws.core.subscription import Subscription
-from exchange_ws.errors import AuthenticationError, ExchangeError, UsageError
+from exchange_ws.errors import UsageError
+from exchange_ws.exchanges.bybit.base import CLOCK_LIMIT_S, HOST, TESTNET_HOST, BybitClient, check_request
 from exchange_ws.exchanges.bybit.spot_v3_dialect import PRIVATE, PUBLIC, topics
 from exchange_ws.orderbook import whole
 
@@ -26,19 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BybitSpotV3"]
 
-HOST, TESTNET_HOST = "wss://stream.bybit.com", "wss://stream-testnet.bybit.com"  # [Connect]
-PUBLIC_PATH, PRIVATE_PATH = "/spot/public/v3", "/spot/private/v3"
-
-# Seconds that a login stays valid. The exchange refuses one that has expired by its own clock, and names no maximum. The second
-# of the documentation's sample is too little for a slow network; this covers a clock that is behind by almost as much.
-LOGIN_VALID_S = 30.0
-SKEW_S = 1.0  # clocks that differ by less are called equal: the time of the answer's way is in it
-#: Refusals of a login that may be due to a wrong clock, by their codes; None: one without a code.
-CLOCK_CODES = (10002, 10003, 10004, None)
-CLOCK_LIMIT_S = 3.0  # to ask for the exchange's time; whoever waits for the login waits for it too
+PUBLIC_PATH, PRIVATE_PATH = "/spot/public/v3", "/spot/private/v3"  # [Connect]
 
 
-class BybitSpotV3(Client):
+class BybitSpotV3(BybitClient):
     """
     A client of Bybit's spot v3 streams. Threads may share it; it connects when it is first used.
 
@@ -83,6 +72,7 @@ class BybitSpotV3(Client):
     """
 
     name = "bybit-spot-v3"
+    _clock_codes = (10002, 10003, 10004, None)
 
     def __init__(
         self,
@@ -97,8 +87,6 @@ class BybitSpotV3(Client):
         if not isinstance(testnet, bool):
             raise UsageError(f"testnet={testnet!r}: takes True or False")
         host = TESTNET_HOST if testnet else HOST
-        self._credentials = Credentials.of(api_key, api_secret)
-        self._given = Secrets(secrets_of(self._credentials))
         endpoints = (
             Endpoint("public", host + PUBLIC_PATH if public_url is None else public_url, PUBLIC),
             Endpoint(
@@ -109,44 +97,10 @@ class BybitSpotV3(Client):
                 type(self)._explain,
             ),
         )
-        super().__init__({endpoint.name: endpoint for endpoint in endpoints}, **options)
+        super().__init__(endpoints, api_key, api_secret, options)
 
-    # Login
-
-    def _login(self) -> Command:
-        """``{"op": "auth", "args": [key, expires in ms, signature]}``, anew for each connection [Connect, authentication]."""
-        credentials = self._credentials
-        assert credentials is not None, "_endpoint_of asks for them"
-        expires = self._clock.time_ns() // 1_000_000 + int(LOGIN_VALID_S * 1000)
-        signature = sign(credentials.api_secret, f"GET/realtime{expires}".encode(), "sha256")
-        secrets = (credentials.api_key, signature)
-        return Command("auth", (credentials.api_key, expires, signature), LOGIN, secret=True, secrets=secrets)
-
-    def _explain(self, error: AuthenticationError) -> AuthenticationError:
-        """The refusal of a login, with what the clocks have to do with it, and without the key should it repeat that."""
-        told = f"{error}; {self._about_clocks()}" if error.code in CLOCK_CODES else str(error)
-        assert self._credentials is not None
-        key = self._credentials.api_key
-        message = None if error.message is None else redacted(error.message, key)
-        return AuthenticationError(redacted(told, key), code=error.code, message=message, request=error.request)
-
-    def _about_clocks(self) -> str:
-        """Compare our clock to the exchange's, which a pong tells."""
-        begun = self._clock.time_ns()
-        try:
-            theirs = float(self.request("ping", timeout=CLOCK_LIMIT_S)["args"][0]) / 1000
-        except (ExchangeError, LookupError, TypeError, ValueError):
-            return (
-                "if the clock of this machine is wrong, that may be why: the login was valid"
-                f" until {LOGIN_VALID_S:.0f} s after it, and the exchange's time could not be asked"
-            )
-        behind = theirs - (begun + self._clock.time_ns()) / 2e9
-        if abs(behind) < SKEW_S:
-            return "the clocks agree, so look at the key and its secret"
-        told = f"our clock is {abs(behind):.1f} s {'behind' if behind > 0 else 'ahead of'} the exchange's"
-        if behind < LOGIN_VALID_S - SKEW_S:
-            return f"{told}, which a login allows for, so look at the key and its secret"
-        return f"{told}, so that the login, valid for {LOGIN_VALID_S:.0f} s, had expired: set the clock of this machine"
+    def _their_time(self) -> float:
+        return float(self.request("ping", timeout=CLOCK_LIMIT_S)["args"][0]) / 1000
 
     # Topics
 
@@ -156,10 +110,7 @@ class BybitSpotV3(Client):
     def _endpoint_of(self, topic: Topic) -> str:
         if not topic.account:
             return "public"
-        if self._credentials is None:
-            raise AuthenticationError(
-                f"{topic.name}: a private topic, which needs a login: give the client api_key and api_secret"
-            )
+        self._check_login(f"{topic.name}: a private topic")
         return "private"
 
     # Requests
@@ -194,16 +145,7 @@ class BybitSpotV3(Client):
         >>> ws.request("ping")
         {'op': 'pong', 'args': [1661741630642], 'req_id': '1', 'conn_id': '706b870c'}
         """
-        if not isinstance(op, str) or not op:
-            raise UsageError(f'op {op!r}: takes the name of one, such as "ping"')
-        if op in ("subscribe", "unsubscribe", "auth"):
-            raise UsageError(f"{op}: would undo what this client has stated on the connection; use subscribe() instead")
-        if not isinstance(args, (list, tuple)):
-            raise UsageError(f"{op}: args takes a list or a tuple, not {type(args).__name__}")
-        try:
-            dump([op, args])
-        except (TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f"{op}: args cannot be said in JSON: {error}") from None
+        check_request(op, args)
         return self._call(Command(op, tuple(args), replay=op == "ping"), timeout)
 
     # Public topics
@@ -365,8 +307,3 @@ class BybitSpotV3(Client):
         >>> fills = ws.subscribe_ticket_info()
         """
         return self._subscribe(topics("ticketInfo"), **options)
-
-    def _subscribe_to(self, shape: str, symbols: Sequence[str], options: SubscribeOptions) -> Subscription:
-        if not symbols:
-            raise UsageError(f'name at least one symbol, such as "BTCUSDT", for {shape.format("SYMBOL")}')
-        return self._subscribe(topics(*(shape.format(symbol) for symbol in symbols)), **options)

@@ -26,7 +26,7 @@ from exchange_ws.errors import (
     UsageError,
 )
 from exchange_ws.events import Balance, BookTicker, BookUpdate, Candle, Fill, Order, Ticker, Trade
-from exchange_ws.exchanges.bybit.client import LOGIN_VALID_S
+from exchange_ws.exchanges.bybit.base import LOGIN_VALID_S
 from exchange_ws.exchanges.bybit.spot_v3_dialect import PUBLIC
 from exchange_ws.sandbox import Sandbox
 from exchange_ws.sandbox.server import Credentials
