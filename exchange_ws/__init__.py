@@ -102,16 +102,24 @@ _ENGINE = {
 
 
 def clients() -> dict[str, type[Client]]:
-    """Every client class by its exchange's name: one folder of `exchange_ws.exchanges` for each exchange."""
+    """Every client class by the name of its API: those in each ``*client.py`` of the folders of `exchange_ws.exchanges`."""
     base: type[Client] = importlib.import_module(_ENGINE["Client"]).Client
     exchanges = importlib.import_module("exchange_ws.exchanges")
     found: dict[str, type[Client]] = {}
     for folder in pkgutil.iter_modules(exchanges.__path__, exchanges.__name__ + "."):
-        module = importlib.import_module(folder.name + ".client")
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:
-                found[value.name] = value
+        for name in _client_modules(folder.name):
+            module = importlib.import_module(name)
+            for value in vars(module).values():
+                if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:
+                    found[value.name] = value
     return found
+
+
+def _client_modules(folder: str) -> list[str]:
+    """An exchange with several APIs has one for each, beside its first: ``client``, ``v5_client``."""
+    package = importlib.import_module(folder)
+    modules = pkgutil.iter_modules(package.__path__, package.__name__ + ".")
+    return [module.name for module in modules if module.name.endswith("client")]
 
 
 def connect(name: str, **options: Any) -> Client:
