@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, Union, cast
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
 
+from exchange_ws.core.arguments import Amount, checked_amount, checked_integer, exact
 from exchange_ws.core.auth import (
     Credentials,
     Token,
@@ -49,9 +50,6 @@ REGIONS = {
 }
 
 TOKEN_PATH = "/api/v4/profile/websocket_token"  # [WebSocket token]
-
-#: A price or an amount that is sent: text or an exact number. A float is refused, since it is not what its digits say.
-Amount = Union[str, Decimal, int]
 
 
 class WhiteBIT(Client):
@@ -267,7 +265,7 @@ class WhiteBIT(Client):
         [[1580860800, '0.020543', '0.020553', '0.020614', '0.02054', '7342.597', '151.095481849', 'ETH_BTC']]
         """
         market, interval = checked_market(market), checked_candle_interval(interval)
-        params = [market, _checked_integer("start", start, 0), _checked_integer("end", end, 0), interval]
+        params = [market, checked_integer("start", start, 0), checked_integer("end", end, 0), interval]
         return cast("list[list[Any]]", self.request("candles_request", params, timeout))
 
     def request_lastprice(self, market: str, *, timeout: float | None = None) -> str:
@@ -295,7 +293,7 @@ class WhiteBIT(Client):
         >>> ws.request_market("ETH_BTC")["high"]
         '0.020988'
         """
-        params = [checked_market(market), _checked_integer("period", period, 1)]
+        params = [checked_market(market), checked_integer("period", period, 1)]
         return cast("dict[str, Any]", self.request("market_request", params, timeout))
 
     def request_market_today(self, market: str, *, timeout: float | None = None) -> dict[str, Any]:
@@ -336,8 +334,8 @@ class WhiteBIT(Client):
         >>> ws.request_trades("ETH_BTC", 1)
         [{'id': 41358530, 'time': 1580905394.70332, 'price': '0.020857', 'amount': '5.511', 'type': 'sell'}]
         """
-        limit = _checked_integer("limit", limit, 1, 100)
-        params = [checked_market(market), limit, _checked_integer("largest_id", largest_id, 0)]
+        limit = checked_integer("limit", limit, 1, 100)
+        params = [checked_market(market), limit, checked_integer("largest_id", largest_id, 0)]
         return cast("list[dict[str, Any]]", self.request("trades_request", params, timeout))
 
     def request_depth(
@@ -356,7 +354,7 @@ class WhiteBIT(Client):
         >>> ws.request_depth("ETH_BTC", 1)
         {'timestamp': 1689600180.5164471, 'asks': [['0.020846', '29.369']], 'bids': [['0.02083', '9.598']]}
         """
-        limit = _checked_integer("limit", limit, 1, 100)
+        limit = checked_integer("limit", limit, 1, 100)
         params = [checked_market(market), limit, checked_book_interval(interval)]
         return cast("dict[str, Any]", self.request("depth_request", params, timeout))
 
@@ -414,7 +412,7 @@ class WhiteBIT(Client):
         >>> ws.request_orders_pending("BTC_USDT", limit=30)["total"]
         1
         """
-        params = [checked_market(market), _checked_integer("offset", offset, 0), _checked_integer("limit", limit, 1, 100)]
+        params = [checked_market(market), checked_integer("offset", offset, 0), checked_integer("limit", limit, 1, 100)]
         return cast("dict[str, Any]", self.request("ordersPending_request", params, timeout))
 
     def request_orders_executed(
@@ -445,9 +443,9 @@ class WhiteBIT(Client):
         >>> ws.request_orders_executed("BTC_USDT", [1, 2], limit=30)["records"][0]["deal_stock"]
         '1'
         """
-        types = [_checked_integer("order_types", kind, 1) for kind in order_types]
+        types = [checked_integer("order_types", kind, 1) for kind in order_types]
         what = {"market": checked_market(market), "order_types": types}
-        params = [what, _checked_integer("offset", offset, 0), _checked_integer("limit", limit, 1, 100)]
+        params = [what, checked_integer("offset", offset, 0), checked_integer("limit", limit, 1, 100)]
         return cast("dict[str, Any]", self.request("ordersExecuted_request", params, timeout))
 
     def request_deals(self, market: str, offset: int = 0, limit: int = 100, *, timeout: float | None = None) -> dict[str, Any]:
@@ -465,7 +463,7 @@ class WhiteBIT(Client):
         >>> ws.request_deals("BTC_USDT", limit=30)["records"][0]["price"]
         '105361.32'
         """
-        params = [checked_market(market), _checked_integer("offset", offset, 0), _checked_integer("limit", limit, 1, 100)]
+        params = [checked_market(market), checked_integer("offset", offset, 0), checked_integer("limit", limit, 1, 100)]
         return cast("dict[str, Any]", self.request("deals_request", params, timeout))
 
     # Subscriptions
@@ -750,7 +748,7 @@ class WhiteBIT(Client):
 
     def _trade(self, method: str, fields: Mapping[str, Any], timeout: float | None) -> dict[str, Any]:
         """One trading request, whose params are a list of one object; amounts become text."""
-        body = {name: _text(name, value) for name, value in fields.items() if value is not None}
+        body = {name: exact(name, value) for name, value in fields.items() if value is not None}
         return cast("dict[str, Any]", self.request(method, [body], timeout))
 
     def _place_order(self, kind: str, fields: dict[str, Any], more: Mapping[str, Any], timeout: float | None) -> dict[str, Any]:
@@ -760,9 +758,9 @@ class WhiteBIT(Client):
         amounts = ("amount", "price", "activation_price", "stop_limit_price")
         for name in amounts:
             if name in fields:
-                fields[name] = _checked_amount(name, fields[name])
+                fields[name] = checked_amount(name, fields[name])
         if "bbo_role" in fields:
-            fields["bbo_role"] = _checked_integer("bbo_role", fields["bbo_role"], 1, 2)
+            fields["bbo_role"] = checked_integer("bbo_role", fields["bbo_role"], 1, 2)
         return self._trade(f"{kind}_place", {**fields, **more}, timeout)
 
     def order_limit_place(
@@ -1052,10 +1050,10 @@ class WhiteBIT(Client):
             raise UsageError(f"trigger_order: takes an order's fields in a dict, not {type(trigger_order).__name__}")
         body = {
             "trigger_order_type": trigger_order_type,
-            "trigger_order": {name: _text(name, value) for name, value in trigger_order.items()},
+            "trigger_order": {name: exact(name, value) for name, value in trigger_order.items()},
             "conditional_order_type": conditional_order_type,
-            "take_profit": None if take_profit is None else _checked_amount("take_profit", take_profit),
-            "stop_loss": None if stop_loss is None else _checked_amount("stop_loss", stop_loss),
+            "take_profit": None if take_profit is None else checked_amount("take_profit", take_profit),
+            "stop_loss": None if stop_loss is None else checked_amount("stop_loss", stop_loss),
         }
         return self._trade("collateral_order_oto_place", {**body, **fields}, timeout)
 
@@ -1080,7 +1078,7 @@ class WhiteBIT(Client):
             "stop_loss_activation_price": stop_loss_activation_price,
             "take_profit_activation_price": take_profit_activation_price,
         }
-        told = {name: _checked_amount(name, price) for name, price in prices.items() if price is not None}
+        told = {name: checked_amount(name, price) for name, price in prices.items() if price is not None}
         if not told:
             raise UsageError("collateral_order_tpsl_place: takes at least one of the two prices")
         return self._trade("collateral_order_tpsl_place", {"market": checked_market(market), **told, **fields}, timeout)
@@ -1106,8 +1104,8 @@ class WhiteBIT(Client):
         """
         body = {
             **_named(market, order_id, client_order_id),
-            "amount": None if amount is None else _checked_amount("amount", amount),
-            "price": None if price is None else _checked_amount("price", price),
+            "amount": None if amount is None else checked_amount("amount", amount),
+            "price": None if price is None else checked_amount("price", price),
         }
         return self._trade("order_modify", {**body, **fields}, timeout)
 
@@ -1173,32 +1171,4 @@ def _named(market: str, order_id: int | None, client_order_id: str | None) -> di
         raise UsageError("an order is named by either its order_id or its client_order_id")
     if order_id is None:
         return {"market": checked_market(market), "client_order_id": client_order_id}
-    return {"market": checked_market(market), "order_id": _checked_integer("order_id", order_id, 0)}
-
-
-def _text(name: str, value: Any) -> Any:
-    """*value* as JSON has it: exact numbers as text."""
-    if isinstance(value, Decimal):
-        return _checked_amount(name, value)
-    if isinstance(value, float):
-        raise UsageError(f"{name} {value!r}: takes text, a Decimal or an integer; a float is not exact")
-    return value
-
-
-def _checked_amount(name: str, value: Any) -> str:
-    """A price or an amount as the wire has it, in the digits that were given."""
-    number: Decimal | None = None
-    if isinstance(value, (str, Decimal)) or type(value) is int:
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            number = None
-    if number is None or not number.is_finite() or number <= 0:
-        raise UsageError(f"{name} {value!r}: takes a number above 0, as text, Decimal or int (a float is not exact)")
-    return f"{number:f}"
-
-
-def _checked_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    if type(value) is not int or value < low or (high is not None and value > high):
-        raise UsageError(f"{name} {value!r}: takes an integer, {low} {'or more' if high is None else f'to {high}'}")
-    return value
+    return {"market": checked_market(market), "order_id": checked_integer("order_id", order_id, 0)}
