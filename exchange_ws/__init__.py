@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -178,12 +179,12 @@ def replay(
     return Replay(path, _dialects_of, speed=speed, numbers=numbers, raw=raw, gaps=gaps)
 
 
-def _dialects_of(exchange: str) -> dict[str, Dialect]:
-    """The language of each endpoint of *exchange*."""
-    known = clients()
+def _dialects_of(about: Mapping[str, Any]) -> dict[str, Dialect]:
+    """The language of each endpoint of the client whose recording tells this *about* itself."""
+    known, exchange = clients(), str(about.get("exchange"))
     if exchange not in known:
         raise UsageError(f"a recording of {exchange!r}: no such exchange; there are {', '.join(sorted(known))}")
-    return known[exchange]._dialects()
+    return known[exchange]._dialects(about)
 
 
 def __getattr__(name: str) -> Any:

@@ -277,6 +277,8 @@ class Client:
 
     #: The exchange's name, as `exchange_ws.connect` and the command line take it.
     name: ClassVar[str]
+    #: Parameters of the constructor's on which the languages depend, and attributes that have them; recordings tell them.
+    _languages: ClassVar[tuple[str, ...]] = ()
 
     _closed = True  # guarded by _lock
     _given: Secrets | None = None  # what it was given to log in with; set before the constructor here
@@ -333,6 +335,7 @@ class Client:
 
     def _new_recorder(self, recording: Recording) -> Recorder:
         about = {"exchange": self.name, "timeout": self._options.timeout, "id": os.urandom(8).hex()}
+        about.update((name, getattr(self, name)) for name in self._languages)
         return Recorder(recording, about, self._clock, self.name)
 
     # Lifecycle ------------------------------------------------------------------------------------------------------------
@@ -667,10 +670,15 @@ class Client:
         self._recorder.note({**line, **({} if subscription.asks else {"asks": False})})
 
     @classmethod
-    def _dialects(cls) -> dict[str, Dialect]:
-        """The language of each endpoint, for a replay; without credentials, since nothing is asked for."""
-        make: Callable[[], Client] = cls  # whose own constructor needs no argument, as that of every exchange
-        return {name: endpoint.dialect for name, endpoint in make()._endpoints.items()}
+    def _dialects(cls, about: Mapping[str, Any]) -> dict[str, Dialect]:
+        """
+        The language of each endpoint, for the replay of a recording that tells this *about* itself.
+
+        Without credentials, since nothing is asked for.
+        """
+        make: Callable[..., Client] = cls  # whose own constructor needs no argument, as that of every exchange
+        ws = make(**{name: about[name] for name in cls._languages if name in about})
+        return {name: endpoint.dialect for name, endpoint in ws._endpoints.items()}
 
     def order_book(self, symbol: str, *args: Any, **options: Any) -> OrderBook:
         """

@@ -307,7 +307,7 @@ class Replay:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        dialects: Callable[[str], Mapping[str, Dialect]],
+        dialects: Callable[[Mapping[str, Any]], Mapping[str, Dialect]],
         *,
         speed: float | None = 1.0,
         numbers: Numbers = Decimal,
@@ -335,7 +335,7 @@ class Replay:
         #: Name of the exchange.
         self.exchange: str = str(about.get("exchange"))
         try:
-            self._dialects = dialects(self.exchange)
+            self._dialects = dialects(about)
         except BaseException:
             self._source.close()
             raise

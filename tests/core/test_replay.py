@@ -29,9 +29,9 @@ BEGIN = 1767225600
 PRICES = [19, 22, 35, 40]
 
 
-def whitebit(exchange: str) -> Any:
-    assert "whitebit" == exchange
-    return WhiteBIT._dialects()
+def whitebit(about: Any) -> Any:
+    assert "whitebit" == about["exchange"]
+    return WhiteBIT._dialects(about)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def read(path: Path) -> Figures:
     """All of the recording at *path*, as events."""
     began, before = time.perf_counter(), peak()
     count = 0
-    with Replay(path, lambda _: WhiteBIT._dialects(), speed=None) as day:
+    with Replay(path, WhiteBIT._dialects, speed=None) as day:
         for _ in day:
             count += 1
         if day.cut is not None:
