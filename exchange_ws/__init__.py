@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # of these only the types are told here: see __getattr__
     from exchange_ws.events import Numbers
     from exchange_ws.exchanges.bitzoom.client import Bitzoom
     from exchange_ws.exchanges.bybit.client import BybitSpotV3
+    from exchange_ws.exchanges.bybit.v5_client import BybitV5
     from exchange_ws.exchanges.whitebit.client import WhiteBIT
     from exchange_ws.wire.recording import Recording
 
@@ -57,6 +58,7 @@ __all__ = [
     "Backoff",
     "Bitzoom",
     "BybitSpotV3",
+    "BybitV5",
     "Client",
     "ConnectFailed",
     "ConnectionClosed",

@@ -1052,6 +1052,17 @@ class Client:
             placed.setdefault(chosen, []).append(topic)
         return list(placed.items())
 
+    def _let_go(self, endpoint: str) -> None:
+        """Close what *endpoint* has, unless somebody else is at it; who asks there again opens another."""
+        with self._lock:
+            pool = self._pools[endpoint]
+            left = [connection for connection in pool if not connection.busy]
+            for connection in left:
+                self._retire(pool, connection)
+        for connection in left:
+            connection.close(CLOSE_WAIT_S)
+        self._tell_state()
+
     def tick(self) -> float:
         """The timer's turn: close connections beyond the first that nobody has used for a while."""
         now = self._clock.now()
