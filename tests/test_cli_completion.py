@@ -22,8 +22,8 @@ LIMIT_S = 60.0
 TYPED = [
     ("exchange-ws ", ["bench", "completion", "record", "replay", "request", "sandbox", "stream"]),
     ("exchange-ws str", ["stream"]),
-    ("exchange-ws stream ", ["bitzoom", "bybit-spot-v3", "whitebit"]),
-    ("exchange-ws stream whitebit trades --", ["--count", "--json", "--sandbox", "--seconds", "--url"]),
+    ("exchange-ws stream ", ["bitzoom", "bybit-spot-v3", "bybit-v5", "whitebit"]),
+    ("exchange-ws stream whitebit trades --", ["--category", "--count", "--json", "--sandbox", "--seconds", "--url"]),
     ("exchange-ws bench tr", ["trades"]),
     ("exchange-ws sandbox ", ["all", "whitebit"]),
     ("exchange-ws completion ", ["bash", "fish", "zsh"]),

@@ -68,7 +68,8 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
 
 
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
-    """The options that say which server to talk to."""
+    """The options that say which server to talk to, and which part of what it has."""
+    parser.add_argument("--category", metavar="NAME", help="of bybit-v5: spot (where nothing is said), linear, inverse, option")
     endpoint = parser.add_mutually_exclusive_group()
     endpoint.add_argument("--sandbox", action="store_true", help="use an offline exchange, started for this command")
     endpoint.add_argument("--url", metavar="URL", help="another WebSocket server, e.g. one that exchange-ws sandbox printed")
@@ -167,11 +168,15 @@ def live_or_lines(what: str, live: Callable[[], Any], lines: Callable[[], Any]) 
 def client_of(arguments: argparse.Namespace, **options: Any) -> Iterator[Any]:
     """The client that the arguments ask for, with *options*, connected; at the end it is closed, and the sandbox if any."""
     exchange = arguments.exchange
+    accepted = inspect.signature(exchange_ws.clients()[exchange]).parameters
+    if arguments.category is not None:
+        if "category" not in accepted:
+            raise UsageError(f"--category: {exchange} has none")
+        options["category"] = arguments.category
     with contextlib.ExitStack() as stack:
         if arguments.sandbox:
             client = stack.enter_context(new_sandbox(exchange)).client(**options)
         else:
-            accepted = inspect.signature(exchange_ws.clients()[exchange]).parameters
             options.update(credentials(exchange, tuple(accepted)))
             if arguments.url is not None:
                 where = next((name for name in ("url", "host") if name in accepted), None)

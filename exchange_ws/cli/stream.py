@@ -57,6 +57,7 @@ def add(commands: Any) -> None:
             "stream whitebit trades BTC_USDT ETH_USDT",
             "stream whitebit depth BTC_USDT limit=10 interval=0 --json",
             "stream bybit-spot-v3 trade.BTCUSDT orderbook.40.BTCUSDT --seconds 60",
+            "stream bybit-v5 tickers.BTCUSDT --category linear --json",
             "stream bitzoom /api/v1/ticker symbol=BTCUSDT --sandbox --count 3",
         ),
     )
