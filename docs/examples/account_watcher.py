@@ -2,9 +2,9 @@
 What happens in an account: its orders, fills, balances and positions, as the exchange tells them.
 
     python docs/examples/account_watcher.py whitebit --sandbox --count 8
-    python docs/examples/account_watcher.py bybit-spot-v3
+    python docs/examples/account_watcher.py bybit-v5
 
-Credentials come from the environment: EXCHANGE_WS_WHITEBIT_KEY and _SECRET, EXCHANGE_WS_BYBIT_SPOT_V3_KEY and _SECRET,
+Credentials come from the environment: EXCHANGE_WS_WHITEBIT_KEY and _SECRET, EXCHANGE_WS_BYBIT_V5_KEY and _SECRET,
 EXCHANGE_WS_BITZOOM_TOKEN. What there is already when it begins is not told, only what changes (Bitzoom: all of it, each time).
 Ends after --count lines, or with Ctrl-C.
 """
@@ -25,6 +25,7 @@ from exchange_ws.events import Balance, Event, Fill, Gap, Order, Position
 CHANNELS = {
     "whitebit": (("ordersPending", "BTC_USDT", "ETH_USDT"), ("deals", "*"), ("balanceSpot",)),
     "bybit-spot-v3": (("order",), ("ticketInfo",), ("outboundAccountInfo",)),
+    "bybit-v5": (("order",), ("execution",), ("wallet",), ("position",)),
     "bitzoom": (("/api/v1/openorders",), ("/api/v1/balance",), ("/api/v1/positionrisk",)),
 }
 
