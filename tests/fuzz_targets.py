@@ -32,6 +32,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, Callable
+from urllib.parse import urlsplit
 
 import attrs
 from fuzz_mutations import changed, changed_bytes, changed_near, has_twins, parsed
@@ -93,12 +94,18 @@ def endpoints(name: str) -> list[Endpoint]:
     return list(client(name)._endpoints.values())
 
 
+def abouts(name: str) -> list[dict[str, str]]:
+    """What recordings of clients of the exchange say of their languages, if these differ between clients."""
+    if "category" not in exchange_ws.clients()[name]._languages:
+        return [{}]
+    return [{"category": category} for category in ("spot", "linear", "inverse", "option")]
+
+
 @cache
 def dialects(name: str) -> tuple[Dialect, ...]:
     """The dialects of an exchange's endpoints that differ in what they do."""
     found: dict[tuple[Any, ...], Dialect] = {}
-    for endpoint in endpoints(name):
-        one = endpoint.dialect
+    for one in [one for about in abouts(name) for one in exchange_ws.clients()[name]._dialects(about).values()]:
         found.setdefault((one.split, one.route, one.decode, one.encode, one.interpret, one.echoed), one)
     return tuple(found.values())
 
@@ -136,6 +143,11 @@ def topics(name: str) -> dict[str, list[Topic]]:
             if client(name)._endpoints[client(name)._endpoint_of(topic)].dialect.fits(frozenset(there), topic):
                 there.append(topic)
     return found
+
+
+def places(name: str) -> list[Endpoint]:
+    """The endpoints at which there are these topics; at most four, for `Bench` to tell them apart."""
+    return [endpoint for endpoint in endpoints(name) if endpoint.name in topics(name)][:4]
 
 
 @contextlib.contextmanager
@@ -527,7 +539,7 @@ class Bench:
     """One connection with subscriptions, driven as its threads would drive it; `how` chooses among ways to begin."""
 
     def __init__(self, name: str, how: int) -> None:
-        self.endpoint = endpoints(name)[how % len(endpoints(name))]
+        self.endpoint = places(name)[how % len(places(name))]
         self.place = f"{name}/{self.endpoint.name}"
         self.dialect = self.endpoint.dialect
         self.confirms = bool(how & 4)
@@ -641,14 +653,14 @@ def answers(place: str, said: tuple[bytes, ...]) -> list[bytes]:
 def pushed(name: str) -> list[bytes]:
     """What the exchange tells somebody who has subscribed as `Bench` does, under the same ids."""
     found: dict[bytes, None] = {}
-    for how, endpoint in enumerate(endpoints(name)):
+    for how, endpoint in enumerate(places(name)):
         bench = Bench(name, how | 4)
         side, state = logged_in(name, endpoint)
         for data in bench.said:
             answer, pushes = side.answer(state, json.loads(data))
             found.update(dict.fromkeys(text.encode() for text in (answer or "", *pushes) if text))
         for _ in range(STEPS):
-            side._markets.step(side._markets.now_us + server.MANUAL_STEP_US)
+            step_markets()
             side.beat()
             found.update(dict.fromkeys(text.encode() for text in side.publish(state)))
         bench.end()
@@ -689,6 +701,14 @@ class _Shared:
 
 
 _shared = _Shared()
+
+
+def step_markets() -> None:
+    """A step of the markets of the exchange that was made last."""
+    assert _shared.markets is not None
+    _shared.markets.step(_shared.markets.now_us + server.MANUAL_STEP_US)
+
+
 CREDENTIALS = server.Credentials("key", "secret", "token")
 
 
@@ -703,8 +723,8 @@ def exchange(name: str, mode: int = 0) -> Any:
 def logged_in(name: str, endpoint: Endpoint, mode: int = 0) -> tuple[Any, Any]:
     """An endpoint of the exchange, and a connection to it that has logged in where its client does."""
     first = exchange(name, mode)
-    sides = [first, *getattr(first, "further", ())]
-    side = sides[min(len(sides) - 1, [one.name for one in endpoints(name)].index(endpoint.name))]
+    path = urlsplit(endpoint.url).path
+    side = next(side for side in (first, *getattr(first, "further", ())) if side.path == path)
     state = side.open(1)
     if endpoint.login is not None:
         command = endpoint.login(client(name))
@@ -732,7 +752,7 @@ def run_sandbox(name: str, data: bytes) -> None:
             for code, words in ((None, None), (7, "no"), ("E", None)):
                 check_answer(side.refuse(state, message, code, words))
             check_answer(side.too_many(state, message))
-    side._markets.step(side._markets.now_us + server.MANUAL_STEP_US)
+    step_markets()
     side.beat()
     for text in side.publish(state):
         check_answer(text)

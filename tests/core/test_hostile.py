@@ -30,6 +30,7 @@ from exchange_ws.errors import RequestRejected, RequestTimeout, UpdateTimeout, W
 from exchange_ws.events import LastPrice
 from exchange_ws.exchanges.bitzoom import dialect as bitzoom
 from exchange_ws.exchanges.bybit import spot_v3_dialect as bybit
+from exchange_ws.exchanges.bybit import v5_dialect as bybit_v5
 from exchange_ws.exchanges.whitebit import dialect as whitebit
 from exchange_ws.sandbox import Sandbox
 
@@ -146,6 +147,16 @@ LANGUAGES: dict[str, tuple[str, Dialect, Any, list[Topic]]] = {
         bybit.PUBLIC,
         bybit,
         list(bybit.topics("trade.BTCUSDT", "orderbook.40.BTCUSDT", "kline.1m.BTCUSDT", "order", "ticketInfo")),
+    ),
+    "bybit-v5": (
+        "bybit/v5_examples",
+        bybit_v5.PUBLIC["linear"],
+        bybit_v5,
+        list(
+            bybit_v5.topics(
+                "linear", "publicTrade.BTCUSDT", "orderbook.50.BTCUSDT", "tickers.BTCUSDT", "kline.5.BTCUSDT", "insurance.USDT"
+            )
+        ),
     ),
     "bitzoom": ("bitzoom/examples", bitzoom.PUBLIC, bitzoom, bitzoom_topics()),
 }

@@ -12,7 +12,7 @@ from random import Random
 import attrs
 import pytest
 from fuzz_mutations import changed, changed_near
-from fuzz_targets import Bench, check_dialect, dialects, documented, endpoints, pushed, targets
+from fuzz_targets import Bench, check_dialect, dialects, documented, places, pushed, targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,7 +64,7 @@ def test_documented_messages_are_understood(name):
 def test_engine_begins_with_subscriptions(name):
     """What the engine is fuzzed with: links that are open, with routes, whose documented messages reach the consumers."""
     taken = 0
-    for how, _ in enumerate(endpoints(name)):
+    for how, _ in enumerate(places(name)):
         bench = Bench(name, how | 4)
         assert ("open", True) == (bench.session.state, bool(bench.session.routes))
         for message in pushed(name):

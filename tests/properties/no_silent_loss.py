@@ -86,6 +86,16 @@ FACTS = {
         together=True,
         repeats=False,
     ),
+    "bybit-v5": Facts(
+        topics=lambda places: (tuple(("publicTrade.BTCUSDT", "publicTrade.ETHUSDT")[place] for place in places), {}),
+        markets=(0, 1),
+        numbers=lambda body: (
+            [int(row["i"]) - BYBIT_IDS for row in body["data"]] if str(body.get("topic")).startswith("publicTrade.") else ()
+        ),
+        identify=lambda name: int(name) - BYBIT_IDS,
+        together=True,
+        repeats=False,
+    ),
     "bitzoom": Facts(
         topics=lambda places: (("/api/v1/trades",), {"symbol": ("BTCUSDT", "ETHUSDT")[places[0]], "limit": 100}),
         markets=(5, 6),
