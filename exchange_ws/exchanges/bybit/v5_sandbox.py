@@ -43,9 +43,10 @@ from exchange_ws.exchanges.bybit.v5_markets import (
     Listing,
     V5Markets,
 )
+from exchange_ws.exchanges.bybit.v5_rest import V5Rest
 from exchange_ws.exchanges.bybit.v5_trading import V5Private, V5Trade
 from exchange_ws.sandbox.market import Market, Markets
-from exchange_ws.sandbox.server import Credentials, Exchange
+from exchange_ws.sandbox.server import Credentials, Exchange, HttpAnswer
 
 __all__ = ["INTERVALS", "PATHS", "STATUS", "V5Option", "V5Public", "V5Spot", "V5State", "V5Status"]
 
@@ -499,6 +500,8 @@ class V5Spot(V5Public):
             private,
             V5Trade(shared, account, credentials, seed, private),
         )
+        self._rest = V5Rest(credentials, shared, account)
+        self.rest_requests = self._rest.requests
         # A symbol alone is of the first category that has it.
         names = {f"{category}/{name}": market for category, held in shared.categories.items() for name, market in held.items()}
         for held in shared.categories.values():
@@ -514,6 +517,12 @@ class V5Spot(V5Public):
 
     def restart_books(self) -> None:
         self._feeds.restart_books()
+
+    def rest(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        return self._rest.answer(method, path, headers)
+
+    def rest_too_many(self) -> HttpAnswer:
+        return self._rest.too_many()
 
     def wiring(self, url: str, rest_url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
         root = url[: -len(self.path)]
