@@ -38,8 +38,9 @@ BATCH = 3  #: topics in one subscribe of DELTA
 PACE = Pace(10, 60.0, "made up")  #: what both languages declare; a session is told its limits apart
 SEPARATORS = (",", ":")
 
-#: Channels of DELTA whose stream begins with a snapshot: "book" gives it again when stated again, "feed" does not.
-SNAPSHOTS = {"book": True, "feed": False}
+#: Channels of DELTA whose stream begins with a snapshot, and what gives that again: stating "book" again, unsubscribing "chain"
+#: and subscribing it, nothing for "feed".
+SNAPSHOTS = {"book": "repeatable", "chain": "renewable", "feed": None}
 
 
 def wire(body: Any) -> bytes:
@@ -60,7 +61,8 @@ def topic(name: str) -> Topic:
         wildcard=f"{channel} *".encode(),
         standalone=channel not in SNAPSHOTS,
         opens_with_snapshot=channel in SNAPSHOTS,
-        repeatable=SNAPSHOTS.get(channel, False),
+        repeatable=SNAPSHOTS.get(channel) == "repeatable",
+        renewable=SNAPSHOTS.get(channel) == "renewable",
     )
 
 

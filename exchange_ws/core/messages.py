@@ -55,7 +55,7 @@ class Topic:
     merges: bool = False  #: its updates are deltas, and its events tell the whole that they add up to: see `Reading.states`
     opens_with_snapshot: bool = False  #: the stream begins with a snapshot that a late joiner would miss
     repeatable: bool = False  #: stating it again gives that snapshot again
-    renewable: bool = False  #: that is refused, or gives nothing; unsubscribing and then subscribing it gives the snapshot again
+    renewable: bool = False  #: unsubscribing it and subscribing it again does, and nothing else
     replays: bool = False  #: the snapshot replays recent events, known by their ids
     repeats: bool = False  #: so may any update, with events among them that are new
     account: bool = False  #: private: orders, fills, balances, positions

@@ -177,12 +177,13 @@ class Pending:
 class Join:
     """One sink's wish for some topics: `needs` are those not confirmed yet, `held` keeps it off the wire for now."""
 
-    __slots__ = ("asks", "held", "needs", "pending", "sink", "topics", "trial")
+    __slots__ = ("asks", "held", "late", "needs", "pending", "sink", "topics", "trial")
 
     def __init__(self, sink: Sink, topics: frozenset[Topic], pending: Pending, asks: bool) -> None:
         self.sink = sink
         self.topics = topics
         self.needs = set(topics)
+        self.late: set[Topic] = set()  # of those: their snapshot has gone to others, what was said so far brings no other
         self.pending = pending
         self.held = False
         self.asks = asks  # answers to what was missed are of use to it
@@ -193,6 +194,7 @@ class Join:
 class Decisions:
     """What the driver has to do outside its lock, in this order."""
 
+    renewals: list[tuple[Sink, tuple[Topic, ...]]] = attrs.Factory(list)  #: off the wire, to be stated again
     marks: list[tuple[Sink, tuple[Topic, ...], bool]] = attrs.Factory(list)  #: stated (True) or joined late (False)
     recoveries: list[tuple[tuple[Sink, ...], Asked | Answer]] = attrs.Factory(list)  #: of what was missed
     released: list[tuple[tuple[Sink, ...], bytes]] = attrs.Factory(list)  #: updates that came before their confirmation
@@ -213,7 +215,7 @@ class Decisions:
     def about_sinks(self) -> bool:
         """Whether subscriptions have to be told anything."""
         told = self.marks or self.recoveries or self.released or self.spoiled or self.silent or self.resumed or self.ended
-        return bool(told or OPEN in self.states)
+        return bool(told or self.renewals or OPEN in self.states)
 
 
 class Session:
@@ -306,6 +308,7 @@ class Session:
         self._held_up = 0.0  # seconds since the last look in which the reader could not listen
         self._doubted: set[Topic] = set()  # to be stated again once: silent, perhaps forgotten there, or with a hole
         self._apart: set[Topic] = set()  # to be stated one by one: of several, refused together, some are subscribed already
+        self._returning: set[Topic] = set()  # flowed, were taken off the wire, and are wanted: not confirmed there again yet
         self._login_retried = False  # a refused login was tried once more, and no other has succeeded since
         # What was missed.
         self._missed: set[Topic] = set()  # flowed on a link that was lost; to be asked for when they are confirmed again
@@ -463,7 +466,8 @@ class Session:
         late = []
         dropping = {topic for command in self._said.values() for topic in command.drops}
         for topic in topics & (self._stated - self._unsure - dropping):
-            if topic.opens_with_snapshot and topic.repeatable:
+            if topic.opens_with_snapshot and (topic.repeatable or topic.renewable):
+                join.late.add(topic)
                 continue  # needed, hence stated again, which gives the snapshot again
             join.needs.discard(topic)
             if topic.opens_with_snapshot:
@@ -489,6 +493,7 @@ class Session:
             if join.trial and not join.held:
                 self._release()  # the topic that it was tried for may be one of these
         self._missed -= topics.difference(*(join.topics for join in self._joins))  # who wants them anew has missed nothing
+        self._forget_unwanted(topics)
         self._dirty.update(topic.channel for topic in topics)
         self._leaves.append((topics, pending))
         self._confirm(())
@@ -498,7 +503,9 @@ class Session:
 
     def restate(self, topics: frozenset[Topic]) -> None:
         """Say again those of *topics* that flow, for the snapshot that this brings: what was received of them has a hole."""
-        on_its_way = frozenset().union(*(command.states for command in self._said.values()))
+        on_its_way = frozenset().union(*(command.drops for command in self._said.values()))
+        # One that is renewable was off the wire when that was said: if it flows, the snapshot has come, and is before the hole.
+        on_its_way |= {topic for command in self._said.values() for topic in command.states if not topic.renewable}
         for topic in topics & (self._stated - on_its_way):
             self._doubted.add(topic)
             self._dirty.add(topic.channel)
@@ -628,7 +635,7 @@ class Session:
         decisions = self._decisions
         settled = decisions.settled or decisions.marks or decisions.released or decisions.ended or decisions.states
         news = decisions.recoveries or decisions.spoiled or decisions.silent or decisions.resumed or decisions.lines
-        if not (settled or news):
+        if not (settled or news or decisions.renewals):
             return None
         self._decisions = Decisions()
         return decisions
@@ -692,12 +699,14 @@ class Session:
         self._aliases = {}
         for join in self._joins:
             join.needs = set(join.topics)
+            join.late.clear()
             join.held = False
         self._watch.clear()
         self._reroute()  # nothing is known of the next link: there an id may be another topic's
         self._look_at = math.inf
         self._doubted.clear()
         self._apart.clear()
+        self._returning.clear()
         self._pause_until = 0.0
 
     def _forget_settled(self) -> None:
@@ -821,13 +830,17 @@ class Session:
             for topic in self._stated | self._unsure
             if topic.channel in channels and (topic not in doubtful or topic not in wanted)
         )
-        for command in self._changes(stated, wanted):
+        # Of those that come anew only after an unsubscribe, that is said now, and the rest when it is answered.
+        renewed = frozenset(topic for topic in (self._stated - self._unsure) & wanted & doubtful if topic.renewable)
+        for command in self._changes(stated | renewed, wanted - renewed):
             if self._budget.room(now) <= self._reserve:
                 return
             yield from self._look_before(command, now)
             pending = self._new_pending(command, now + self._reply_limit)
             self._said[pending.serial] = command
             self._doubted -= command.states
+            for join in self._joins:
+                join.late -= command.states
             self._saying.update({topic.channel for topic in command.states | command.drops})
             yield self._say(pending, now)
         self._dirty -= channels
@@ -1143,6 +1156,8 @@ class Session:
             error = None
         refusals = self._refusals(reply, command) if error is None else {}
         confirmed = command.states.difference(refusals)
+        # What came of them since was on its way when they were unsubscribed, and no sign that they are subscribed again.
+        self._off_wire((command.states if error is not None else frozenset(refusals)) & self._returning & self._stated)
         places = self._own_places(reply, confirmed) if error is None and confirmed else []
         if places is None:
             error = self._unclear(command)
@@ -1157,6 +1172,7 @@ class Session:
                 self._ended_too(reply, command.drops)
             self._stated |= confirmed
             self._unsure -= confirmed
+            self._returning -= confirmed
             self._mark(confirmed)
             self._confirm(confirmed)
             if refusals:
@@ -1339,6 +1355,7 @@ class Session:
                 topic=names,
             )
         self._joins.remove(join)
+        self._forget_unwanted(join.topics)
         self._dirty.update(topic.channel for topic in join.topics)
         self._settle(join.pending, error=error)
         self._decisions.ended.append((join.sink, error))
@@ -1354,12 +1371,23 @@ class Session:
                 return
 
     def _off_wire(self, topics: frozenset[Topic]) -> None:
+        flowed = {topic for topic in topics & self._stated if topic.renewable}
+        for join in self._joins if flowed else ():
+            if join.pending.settled and not flowed.isdisjoint(join.topics):
+                self._decisions.renewals.append((join.sink, tuple(join.topics & flowed)))
+                self._returning |= join.topics & flowed
         self._stated -= topics
         self._unsure -= topics
         self._doubted -= topics
-        self._watch.end(topics)
+        self._watch.end(topics - self._returning)  # or who was told of a silence would not be told of its end
         self._unbind(topics)
         self._need_again(topics)
+
+    def _forget_unwanted(self, topics: Iterable[Topic]) -> None:
+        """Those of *topics* that nobody wants any more do not return."""
+        unwanted = self._returning.intersection(topics).difference(*(join.topics for join in self._joins))
+        self._returning -= unwanted
+        self._watch.end(unwanted)
 
     def _unbind(self, topics: frozenset[Topic]) -> None:
         """No update comes for *topics* any more, but for those on their way."""
@@ -1386,6 +1414,7 @@ class Session:
         """Who wants *topics* has to wait for a reply or an update that confirms them anew."""
         for join in self._joins:
             join.needs |= join.topics.intersection(topics)
+            join.late.difference_update(topics)
         self._reroute()
 
     def _mark(self, topics: frozenset[Topic]) -> None:
@@ -1401,7 +1430,7 @@ class Session:
         if self._watch and self._look_at == math.inf:
             self._look_at = self._heard_at + LOOK_S
         for join in list(self._joins):
-            join.needs -= known
+            join.needs -= known - join.late
             if not join.needs and not join.pending.settled:
                 self._settle(join.pending)
             if not join.needs and join.trial:
@@ -1538,6 +1567,7 @@ class Session:
     def _overdue_topics(self, pending: Pending, now: float) -> None:
         for join in [join for join in self._joins if join.pending is pending]:
             self._joins.remove(join)
+            self._forget_unwanted(join.topics)
             names = ", ".join(sorted(topic.name for topic in join.needs))
             what = f"subscribe {names}: not confirmed in time{self._why_unsaid(join.topics, now)}"
             self._dirty.update(topic.channel for topic in join.topics)

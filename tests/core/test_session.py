@@ -1036,6 +1036,187 @@ def test_late_joiner_left_and_refused():
     assert ([], (ONE,)) == (talk.decided().ended, talk.session.routes[b"book A"])
 
 
+# Renewals --------------------------------------------------------------------------------------------------------------------
+
+
+CHAIN = topic("chain A")
+SUBSCRIBED, UNSUBSCRIBED = {"to": "sub", "ok": True}, {"to": "unsub", "ok": True}
+
+
+def taken_off(now: float = 1.0) -> Talk:
+    """A stream that flows to ONE, has a hole, and was taken off the wire for that."""
+    talk = delta_with("chain A")
+    talk.session.restate(topics("chain A"))
+    assert ["unsub chain A"] == talk.methods(now)
+    talk.hears(UNSUBSCRIBED, now)
+    return talk
+
+
+def test_renewal():
+    """Where stating again gives nothing, the topic is unsubscribed first; it flows on until that is confirmed."""
+    talk = delta_with("chain A", "tick A")
+    talk.session.restate(topics("chain A"))
+    talk.session.restate(topics("chain A"))
+    assert (["unsub chain A"], (ONE,)) == (talk.methods(1.0), talk.session.routes[b"chain A"])
+    talk.session.restate(topics("chain A"))  # the snapshot for which this asks is on its way
+    talk.hears(UNSUBSCRIBED, 2.0)
+    assert [(ONE, (CHAIN,))] == talk.decided().renewals
+    assert (None, ["sub chain A"]) == (talk.session.routes.get(b"chain A"), talk.methods(2.0))
+    talk.hears(SUBSCRIBED, 3.0)
+    assert ((ONE,), [(ONE, (CHAIN,), True)]) == (talk.session.routes[b"chain A"], talk.decided().marks)
+    assert [] == talk.methods(4.0)
+    talk.session.restate(topics("chain A"))
+    assert ["unsub chain A"] == talk.methods(5.0)
+
+
+def test_renewal_whose_snapshot_overtakes_its_reply():
+    """What comes of the topic once it was stated again is its snapshot; a hole that is found behind that renews it anew."""
+    talk = taken_off()
+    assert (["sub chain A"], (ONE,)) == (talk.methods(1.0), talk.hears(update("chain A"), 2.0))
+    talk.session.restate(topics("chain A"))
+    talk.hears(SUBSCRIBED, 3.0)
+    assert ["unsub chain A"] == talk.methods(4.0)
+
+
+def test_renewal_for_a_late_joiner():
+    """The newcomer waits for the snapshot, which all get; what comes before goes to those who were there."""
+    talk = delta_with("chain A")
+    pending = talk.want(TWO, "chain A", now=1.0)
+    assert (["unsub chain A"], (ONE,)) == (talk.methods(1.0), talk.session.routes[b"chain A"])
+    talk.hears(UNSUBSCRIBED, 2.0)
+    assert ([(ONE, (CHAIN,))], ["sub chain A"]) == (talk.decided().renewals, talk.methods(2.0))
+    assert (False, {ONE, TWO}, True) == (pending.settled, set(talk.hears(update("chain A"), 3.0)), pending.settled)
+
+
+def test_renewal_for_who_comes_during_another():
+    """One renewal is enough for all who come before the topic is stated again."""
+    talk = delta_with("chain A")
+    talk.session.restate(topics("chain A"))
+    talk.said(1.0)
+    first = talk.want(TWO, "chain A", now=1.0)
+    talk.hears(UNSUBSCRIBED, 2.0)
+    second = talk.want(THREE, "chain A", now=2.0)
+    assert ["sub chain A"] == talk.methods(2.0)
+    talk.hears(SUBSCRIBED, 3.0)
+    assert ([None, None], []) == (errors(first, second), talk.methods(4.0))
+
+
+@pytest.mark.parametrize(("name", "words"), [("chain A", ["unsub chain A", "sub chain A"]), ("book A", ["sub book A"])])
+def test_late_between_the_snapshot_and_its_reply(name, words):
+    """The reply to what was said before he came does not promise a snapshot to who joins after it."""
+    talk = Talk(DELTA).opened()
+    talk.want(ONE, name)
+    talk.said(0.0)
+    assert (ONE,) == talk.hears(update(name), 1.0)
+    pending = talk.want(TWO, name, now=1.0)
+    talk.hears(SUBSCRIBED, 2.0)
+    assert (False, (ONE,)) == (pending.settled, talk.session.routes[name.encode()])
+    heard = []
+    for now in range(3, 3 + len(words)):
+        heard += talk.methods(float(now))
+        talk.hears({"to": heard[-1].split()[0], "ok": True}, float(now))
+    assert (words, [None]) == (heard, errors(pending))
+
+
+#: Of a renewal.
+MOMENTS = ["before the unsubscribe", "before its reply", "before the subscribe", "before its reply too"]
+
+
+@pytest.mark.parametrize("when", MOMENTS)
+def test_renewal_that_nobody_wants_any_more(when):
+    """Who leaves in the midst of it leaves: the topic is off the wire in the end, and he is told once it is."""
+    talk = delta_with("chain A")
+    talk.session.restate(topics("chain A"))
+    steps = [lambda: talk.said(1.0), lambda: talk.hears(UNSUBSCRIBED, 2.0), lambda: talk.said(2.0)]
+    for step in steps[: MOMENTS.index(when)]:
+        step()
+    pending = talk.unwant(ONE, "chain A", now=2.0)
+    heard = []
+    for now in (3.0, 4.0, 5.0):
+        heard += talk.methods(now)
+        for reply in (UNSUBSCRIBED, SUBSCRIBED):
+            talk.hears(reply, now)
+    expected = {"before the unsubscribe": ["unsub chain A"], "before its reply too": ["unsub chain A"]}
+    assert (expected.get(when, []), [None]) == (heard, errors(pending))
+    assert (frozenset(), set()) == (talk.session.held(), talk.session._returning)
+
+
+def test_renewal_cut_short():
+    """Of a link that is lost in between nothing is left: on the next one the topic is stated as always."""
+    talk = taken_off()
+    talk.session.lost(2.0, LOSS)
+    talk.opened(3.0)
+    assert ["sub chain A"] == talk.methods(3.0)
+    talk.hears(SUBSCRIBED, 4.0)
+    assert (OPEN, []) == (talk.session.state, talk.methods(5.0))
+
+
+@pytest.mark.parametrize("late", [(), (update("chain A"),)], ids=["", "after an update that was on its way"])
+def test_renewal_refused(late):
+    """Who had the topic hears that it is refused now, as after a reconnect; an update of before is no sign of the contrary."""
+    talk = taken_off()
+    talk.said(1.0)
+    for message in late:
+        talk.hears(message, 1.5)
+    talk.hears({"to": "sub", "ok": False, "error": NO}, 2.0)
+    assert ([(ONE, 7)], []) == ([(sink, error.code) for sink, error in talk.decided().ended], talk.methods(3.0))
+    assert (frozenset(), set()) == (talk.session.held(), talk.session._returning)
+
+
+def test_renewal_unanswered():
+    """An update that was on its way is no answer: the topic is stated again until there is one, or what comes cannot be old."""
+    talk = taken_off()
+    talk.said(1.0)
+    assert (ONE,) == talk.hears(update("chain A"), 1.5)
+    assert (["sub chain A"], None) == (talk.methods(11.0), talk.session.routes.get(b"chain A"))
+    assert (ONE,) == talk.hears(update("chain A"), 12.0)
+    assert ((ONE,), set()) == (talk.session.routes[b"chain A"], talk.session._returning)
+
+
+def test_renewal_refused_among_others():
+    """Of several that were renewed together, only the one that is refused ends."""
+    talk = Talk(DELTA).opened()
+    for sink, name in ((ONE, "chain A"), (TWO, "chain X")):
+        talk.want(sink, name)
+    talk.said(0.0)
+    talk.hears(SUBSCRIBED)
+    talk.session.restate(topics("chain A", "chain X"))
+    heard = []
+    for now in range(1, 6):
+        for body in talk.said(float(now)):
+            heard.append(body)
+            bad = body["op"] == "sub" and "chain X" in body["args"]
+            talk.hears({"to": body["op"], "ok": not bad, "error": NO if bad else None}, float(now))
+    assert ([TWO], (ONE,)) == ([sink for sink, _ in talk.decided().ended], talk.session.routes[b"chain A"])
+    assert len(heard) <= 5
+
+
+@pytest.mark.parametrize("kind", ["too many", "transient"])
+@pytest.mark.parametrize("verb", ["unsub", "sub"])
+def test_renewal_put_off(verb, kind):
+    """What the exchange had no time for is said again, and nobody ends for it."""
+    talk = delta_with("chain A") if verb == "unsub" else taken_off()
+    talk.session.restate(topics("chain A"))
+    talk.said(1.0)
+    talk.hears({"to": verb, "ok": False, "error": {"message": "slow down", "kind": kind}}, 2.0)
+    assert ([], [f"{verb} chain A"]) == (talk.methods(2.0), talk.methods(2.0 + max(THROTTLE_S, RETRY_S)))
+    assert [] == talk.decided().ended
+
+
+@pytest.mark.parametrize("answer", [None, {"to": "unsub", "ok": False, "error": NO}], ids=["no answer", "refused"])
+def test_renewal_whose_unsubscribe_fails(answer):
+    """It is subscribed again all the same: what is said last holds."""
+    talk = delta_with("chain A")
+    talk.session.restate(topics("chain A"))
+    talk.said(1.0)
+    if answer is not None:
+        talk.hears(answer, 2.0)
+    assert ["sub chain A"] == talk.methods(11.0)
+    talk.hears(UNSUBSCRIBED, 11.5)
+    talk.hears(SUBSCRIBED, 12.0)
+    assert ((ONE,), []) == (talk.session.routes[b"chain A"], talk.methods(13.0))
+
+
 # Refusals --------------------------------------------------------------------------------------------------------------------
 
 

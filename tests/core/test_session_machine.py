@@ -3,7 +3,8 @@ The session against a made-up exchange, in whatever order things happen: time, r
 
 At any time: no wait goes on beyond its deadline, or is ended twice; nothing is said twice, nor after its caller was told that
 it was not sent; an answer is given to who asked; and no window holds more than the budget. Once the exchange answers again:
-every wait has ended; what is subscribed is what is wanted; nobody ended for another one's fault. When it is closed, nothing is
+every wait has ended; what is subscribed is what is wanted; who wants a stream that begins with a snapshot, and can have it, has
+had it; nobody ended for another one's fault. When it is closed, nothing is
 kept.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import attrs
 import pytest
-from core_languages import DELTA, IDS, LOGIN_COMMAND, SWAP, topics, update, wire
+from core_languages import DELTA, IDS, LOGIN_COMMAND, SNAPSHOTS, SWAP, topics, update, wire
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -41,7 +42,7 @@ REFUSED = 7  #: the exchange's code for a bad symbol
 
 NAMES = {
     "swap": ["price A", "price B", "price X", "price *", "depth B"],
-    "delta": ["tick A", "tick B", "tick X", "tick *", "book B", "feed A"],
+    "delta": ["tick A", "tick B", "tick X", "tick *", "book B", "feed A", "chain A", "chain B"],
     "ids": ["price A", "price B", "price X", "price C"],
 }
 
@@ -69,10 +70,10 @@ BABBLE = {
 #: What a session remembers of its link, of calls and of topics. When it is closed, all of this is empty.
 MEMORY = (
     "_waiting _awaited _tombstones _urgent _calls _said _saying _joins _leaves _stated _unsure _dirty _index _learned _aliases "
-    "_gone _ids _early routes _missed _questions"
+    "_gone _ids _early routes _missed _questions _doubted _returning"
 ).split()
 #: What is empty at rest too, when all was answered.
-UNDER_WAY = "_urgent _calls _said _saying _leaves _unsure _early".split()
+UNDER_WAY = "_urgent _calls _said _saying _leaves _unsure _early _doubted _returning".split()
 
 
 class Exchange:
@@ -87,6 +88,8 @@ class Exchange:
         self.pings: list[bytes] = []  # frames
         self.inbox: list[dict[str, Any]] = []
         self.replies: list[bytes] = []
+        self.overtakes = False  # a snapshot comes before the reply to its subscribe, not behind it
+        self.snapshots: list[tuple[str, bytes]] = []  # of topics, among the replies; known by which object it is
 
     def verb(self, body: dict[str, Any]) -> tuple[str, list[str]]:
         """What is asked: subscribe, unsubscribe or anything else; and the topics by name."""
@@ -100,6 +103,7 @@ class Exchange:
         body = self.inbox.pop(0)
         verb, names = self.verb(body)
         error: dict[str, Any] | None = None
+        begun: list[str] = []
         if kind:
             error = {"message": "not now", "kind": kind}
         elif verb == "subscribe" and any(name[-1] in self.bad for name in names):
@@ -127,12 +131,16 @@ class Exchange:
                 self.on.difference_update(names)
         else:
             if error is None and verb == "subscribe":
+                begun += [name for name in names if name not in self.on or SNAPSHOTS.get(name.split()[0]) == "repeatable"]
                 self.on.update(names)
             elif error is None and verb == "unsubscribe":
                 self.on.difference_update(names)
             reply = {"pong": 1} if verb == "ping" else {"to": body["op"], "ok": error is None, "error": error}
-        if answer and verb != "tell":
-            self.replies.append(wire(reply))
+        snapshots = [(name, self.news(name)) for name in begun if name.split()[0] in SNAPSHOTS]
+        self.snapshots += snapshots
+        answers = [wire(reply)] if answer and verb != "tell" else []
+        pushes = [message for _, message in snapshots]
+        self.replies += [*pushes, *answers] if self.overtakes else [*answers, *pushes]
 
     def carries(self, name: str) -> bool:
         """Whether news of this topic flow: on its own, or as one of all."""
@@ -163,6 +171,7 @@ class Conversation(RuleBasedStateMachine):
         self.said: set[int] = set()  # serials, in the language that shows them
         self.in_flight: dict[str, tuple[int, float]] = {}  # what was said last of a channel, and when, until it is answered
         self.asked: Counter[tuple[str, str]] = Counter()  # questions without an answer, by sink and topic
+        self.had: set[tuple[str, str]] = set()  # sinks and topics whose snapshot they have had, and no hole since
 
     @property
     def has_ids(self) -> bool:
@@ -259,6 +268,7 @@ class Conversation(RuleBasedStateMachine):
         self.exchange = Exchange(self.dialect.name, self.exchange.bad)
         self.in_flight.clear()
         self.asked.clear()
+        self.had.clear()
         self.carry_out()
 
     def dial(self) -> None:
@@ -278,6 +288,7 @@ class Conversation(RuleBasedStateMachine):
         sinks = self.session.routes.get(self.dialect.route(message) or b"")
         if sinks is None:
             sinks = self.session.receive(message, self.now)
+        self.had.update((sink, name) for name, sent in self.exchange.snapshots if sent is message for sink in sinks)
         answered = json.loads(message).get("id") if message.endswith(b"}") else None
         self.in_flight = {channel: said for channel, said in self.in_flight.items() if said[0] != answered}
         self.carry_out()
@@ -300,6 +311,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(sink=st.sampled_from(SINKS), data=st.data(), seconds=st.sampled_from([3.0, 30.0, 300.0]))
     def want(self, sink, data, seconds):
         names = data.draw(st.sets(st.sampled_from(NAMES[self.dialect.name]), min_size=1, max_size=2))
+        self.had.difference_update((sink, name) for name in names)
         pending = self.session.want(sink, topics(*names), self.now, self.now + seconds)
         self.pendings.append(pending)
         if any(name[-1] in self.exchange.bad for name in names):
@@ -313,6 +325,20 @@ class Conversation(RuleBasedStateMachine):
         names = data.draw(st.sets(st.sampled_from(NAMES[self.dialect.name]), min_size=1, max_size=3))
         self.pendings.append(self.session.unwant(sink, topics(*names), self.now, self.now + seconds))
         self.carry_out()
+
+    @precondition(lambda self: self.had)
+    @rule(data=st.data())
+    def find_a_hole(self, data):
+        """In a stream that has begun with a snapshot. What is stated again while it flows may be refused, and a book asks anew."""
+        sink, name = data.draw(st.sampled_from(sorted(self.had)))
+        self.session.restate(self.session.wanted(sink) & topics(name))
+        if name.startswith("chain"):
+            self.had.discard((sink, name))
+
+    @rule(overtakes=st.booleans())
+    def send_snapshots(self, overtakes):
+        """Before or behind the reply to the subscribe from now on."""
+        self.exchange.overtakes = overtakes
 
     @rule(data=st.data(), count=st.integers(1, 8), seconds=st.sampled_from([3.0, 30.0]))
     def submit(self, data, count, seconds):
@@ -487,6 +513,8 @@ class Conversation(RuleBasedStateMachine):
         for name in NAMES[self.dialect.name]:
             if self.exchange.carries(name) and not name.endswith("*"):
                 assert set(self.hear(self.exchange.news(name))) == self.who_wants(name)
+                if SNAPSHOTS.get(name.split()[0]):
+                    assert {(sink, name) for sink in self.who_wants(name)} <= self.had, "no snapshot came"
 
 
 @pytest.mark.parametrize("dialect", [ASKED, DELTA, IDS], ids=lambda dialect: dialect.name)

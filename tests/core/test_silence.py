@@ -11,7 +11,7 @@ from core_languages import DELTA, SWAP, topic, update, wire
 from exchange_ws.core.messages import Limits
 from exchange_ws.core.session import OPEN, Backoff, Decisions, Session
 from exchange_ws.core.silence import ALONE, FACTOR, FEWEST, LOOK_S, MISSED, STEADY, Watch
-from exchange_ws.errors import ConnectionLost
+from exchange_ws.errors import ConnectionLost, RequestTimeout
 
 BUSY, OTHER = topic("price A"), topic("price B")
 BOOK = attrs.evolve(topic("depth A"), pace_s=10.0)
@@ -208,6 +208,39 @@ def test_refused_again():
     assert ([], []) == (line.decided().ended, line.turn(180.0))
     line.deliver(update("price A"), 181.0)
     assert [("sink", BUSY)] == line.decided().resumed
+
+
+def test_forgotten_and_renewed():
+    """One that only an unsubscribe and a subscribe bring back is watched on meanwhile: its silence ends with what it brings."""
+    chain = topic("chain A")
+    line = Line(chain, OTHER, dialect=attrs.evolve(SWAP, changes=DELTA.changes))
+    line.flow("chain A", "price B", since=0, until=101)
+    line.flow("price B", since=101, until=170)
+    assert ["unsub chain A", "sub chain A"] == line.agree(170.0)
+    assert [("sink", chain, 100.0)] == line.decided().silent
+    line.flow("price B", since=171, until=260)
+    line.deliver(update("chain A"), 260.0)
+    assert [("sink", chain)] == line.decided().resumed
+
+
+@pytest.mark.parametrize("ends", ["left", "refused", "given up"])
+def test_gone_while_renewed(ends):
+    """Nothing is awaited of a topic any more that does not come back from its renewal."""
+    chain = topic("chain A")
+    line = Line(OTHER, dialect=attrs.evolve(SWAP, changes=DELTA.changes))
+    line.session.want("sink", frozenset([chain]), 0.0, 1e6)
+    line.agree(0.0)
+    line.session.restate(frozenset([chain]))
+    [unsubscribe] = line.turn(1.0)
+    late = line.session.want("another", frozenset([chain]), 1.0, 5.0) if ends == "given up" else None
+    if ends != "refused":
+        line.session.unwant("sink", frozenset([chain]), 1.0, 1e6)
+    line.session.receive(wire({"id": unsubscribe["id"], "ok": True}), 2.0)
+    if ends == "refused":
+        line.agree(2.0, error={"message": "delisted"})
+    line.turn(6.0)
+    assert (None if late is None else RequestTimeout) == (late and type(late.error))
+    assert [OTHER] == list(line.session._watch._pulses)
 
 
 def test_late_look():
