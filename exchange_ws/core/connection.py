@@ -706,6 +706,8 @@ class Connection:
                     pending.ready.notify_all()
             else:  # our own, a heartbeat perhaps: the time of the next one depends on it
                 self._timer.schedule(self, self._clock.now())
+        for sink, topics in _addressed(decisions.renewals):
+            sink.renewing(self, topics, received_ns)
         for sink, topics, stated in _addressed(decisions.marks):
             if stated:
                 sink.stated(self, topics, received_ns)

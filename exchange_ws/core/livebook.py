@@ -19,7 +19,7 @@ from exchange_ws.clock import Clock, Deadline, checked_timeout
 from exchange_ws.core.budget import Budget
 from exchange_ws.core.decoding import UNREADABLE
 from exchange_ws.core.messages import Pace, Topic
-from exchange_ws.core.subscription import Forked, Subscription
+from exchange_ws.core.subscription import Forked, Renewal, Subscription
 from exchange_ws.errors import SequenceGap, SubscriptionClosed, UpdateTimeout, UsageError
 from exchange_ws.events import BookUpdate, Gap, Number
 from exchange_ws.orderbook import Book
@@ -112,7 +112,8 @@ class OrderBook:
         self._text = text  # numbers come as text, which cannot be compared
         self._tell = tell
         self._restate = restate
-        self._can_ask = topic.repeatable and not topic.standalone  # else the next update is the whole book
+        self._can_ask = (topic.repeatable or topic.renewable) and not topic.standalone  # else the next update is the whole book
+        subscription.tell_renewals()
         self._news = False  # set by readers with the subscription's lock; who applies clears it before he looks
         # Guards everything below. Taken by itself and not through its condition, for Ctrl-C's sake; see `Subscription`.
         self._lock = threading.Lock()
@@ -422,13 +423,14 @@ class OrderBook:
         self._ask_at = now + AGAIN_S
         return True
 
-    def _apply(self, item: BookUpdate | Gap) -> None:
+    def _apply(self, item: BookUpdate | Gap | Renewal) -> None:
         """Requires `_lock`."""
         # hot path
-        if item.__class__ is Gap:
-            # What was not received stays unknown until there is a snapshot. After a loss, or a silence, one comes by itself.
+        if item.__class__ is not BookUpdate:
+            # What was not received stays unknown until there is a snapshot. After a loss, a silence or a renewal one comes by
+            # itself.
             self._book.doubt()
-            self._ask_in(AGAIN_S if item.reason in ("reconnect", "silent") else 0.0)
+            self._ask_in(0.0 if isinstance(item, Gap) and item.reason not in ("reconnect", "silent") else AGAIN_S)
             return
         assert isinstance(item, BookUpdate)
         if item.gap is not None:

@@ -108,8 +108,14 @@ class Recovery:
         return isinstance(self.what, Answer) and not self.what.first
 
 
+class Renewal:
+    """In the buffer: topics were taken off the wire here, and are subscribed again. What they bring next begins anew."""
+
+    __slots__ = ()
+
+
 #: What stands in the buffer beside messages.
-Marker = Union[Gap, Stated, Recovery]
+Marker = Union[Gap, Stated, Recovery, Renewal]
 
 
 class Slot:
@@ -460,6 +466,7 @@ class Subscription(Stream):
         self._down: dict[object, Gap] = {}  # connections that are lost or not whole again, with their open gaps
         self._placed: set[object] = set()  # those of _down whose gap has its place in the buffer
         self._silences: dict[tuple[object, Topic], Gap] = {}  # open gaps of topics that have fallen silent
+        self._renewed: dict[tuple[object, Topic], int] = {}  # taken off the wire then, and not confirmed there again
         self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
         self._spoiled_gap: Gap | None = None  # the last one of messages that no connection could read
         self._warned_at = float("-inf")
@@ -478,6 +485,7 @@ class Subscription(Stream):
         self._recoveries = 0  # questions and answers in the buffer or the head
         self._answers = 0  # of them, those that may have events
         self._unasked: set[Topic] = set()  # whose last question found no place, nor shall its answer
+        self._tells_renewals = False  # as items, to the book that is its consumer
         self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
         self._taken = 0
         self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
@@ -656,11 +664,24 @@ class Subscription(Stream):
             if self._ended:
                 return
             self._resume(source, received_ns)
+            for topic in topics if self._renewed else ():
+                self._renewed.pop((source, topic), None)
             if self._aliased:
                 self._names = self._names_of(source)
             with self._consuming:
                 self._mark(Stated(topics, self._names if self._aliased else None), received_ns)
             self._announce()  # the gap of a loss may have come before it
+
+    def renewing(self, source: object, topics: tuple[Topic, ...], received_ns: int) -> None:
+        """*topics* do not come any more from here on; they are subscribed again, and then begin anew, with a snapshot."""
+        with self._guard:
+            if self._ended:
+                return
+            self._renewed.update(((source, topic), received_ns) for topic in topics)
+            with self._consuming:
+                if self._tells_renewals:
+                    self._mark(Renewal(), received_ns)
+            self._announce()
 
     @property
     def asks(self) -> bool:
@@ -702,6 +723,8 @@ class Subscription(Stream):
         with self._guard:
             if self._ended:
                 return
+            for key in [key for key in self._renewed if key[0] is source]:
+                since_ns = min(since_ns, self._renewed.pop(key))  # the snapshot that would have healed this will not come
             former = self._down.get(source)
             if former is not None:
                 if source not in self._placed:
@@ -771,6 +794,7 @@ class Subscription(Stream):
             self._placed.discard(source)
             gaps = [self._down.pop(source, None)]
             gaps += [self._silences.pop(key) for key in list(self._silences) if key[0] is source]
+            self._renewed = {key: since for key, since in self._renewed.items() if key[0] is not source}
             for gap in gaps:
                 if gap is not None:
                     gap.until = now
@@ -809,6 +833,11 @@ class Subscription(Stream):
         with self._consuming:
             self._keep_gap(gap)
         return gap
+
+    def tell_renewals(self) -> None:
+        """Give its consumer a `Renewal` where topics begin anew: what he has made of them is out of date until they do."""
+        with self._guard, self._consuming:
+            self._tells_renewals = True
 
     def unwatch(self, signal: Signal) -> None:
         """Tell *signal* no more."""
@@ -850,7 +879,7 @@ class Subscription(Stream):
     def _gap_waits(self) -> bool:
         """Whether a gap is among the markers, where there is nothing else: a few. Copied, for consumers take from them."""
         markers = [*(payload for _, payload in self._buffer.copy()), *self._head.copy()]
-        return any(isinstance(marker, Gap) for marker in markers)
+        return any(isinstance(marker, (Gap, Renewal)) for marker in markers)
 
     def _end(self, error: ExchangeError | None) -> None:
         """Requires `_guard`."""
@@ -926,7 +955,7 @@ class Subscription(Stream):
         self._slots.clear()  # LATEST: else what comes next could take a place before it
         buffer = self._buffer
         run: list[Marker] = [marker]
-        while not isinstance(marker, Recovery) and buffer and isinstance(buffer[-1][1], (Gap, Stated)):
+        while not isinstance(marker, Recovery) and buffer and isinstance(buffer[-1][1], (Gap, Stated, Renewal)):
             run.append(buffer.pop()[1])
         self._markers -= len(run) - 1
         run = _folded([*reversed(run)])  # or the markers of a consumer that has stopped would fill the memory
@@ -1217,6 +1246,9 @@ class Subscription(Stream):
             self._answers -= marker.telling
             self._recover(marker)
             return
+        if isinstance(marker, Renewal):
+            self._decoded.append(marker)
+            return
         if marker.reason == "reconnect":
             self._complete(self._decoder.lost(marker))
         elif marker.reason in LOSSES:
@@ -1427,12 +1459,15 @@ def _folded(markers: Sequence[Marker]) -> list[Marker]:
 
 
 def _as_few(markers: Iterable[Marker]) -> list[Marker]:
-    """The gaps in order, then what was stated since the last loss."""
+    """The gaps in order, whether something begins anew, then what was stated since the last loss."""
     gaps: list[Gap] = []
     topics: dict[Topic, None] = {}
     names: Names | None = None
+    renewal: Renewal | None = None
     for marker in markers:
-        if isinstance(marker, Gap):
+        if isinstance(marker, Renewal):
+            renewal = marker
+        elif isinstance(marker, Gap):
             gaps.append(marker)
             if marker.reason == "reconnect":
                 topics.clear()  # nothing is owed any more for what was stated on a link that is gone
@@ -1441,7 +1476,8 @@ def _as_few(markers: Iterable[Marker]) -> list[Marker]:
             names = names if marker.names is None else marker.names
     while len(gaps) > SIDE_BY_SIDE:
         gaps[:2] = [_both(*gaps[:2])]
-    return [*gaps, *([Stated(tuple(topics), names)] if topics or names is not None else [])]
+    stated = [Stated(tuple(topics), names)] if topics or names is not None else []
+    return [*gaps, *([] if renewal is None else [renewal]), *stated]
 
 
 def _both(first: Gap, second: Gap) -> Gap:

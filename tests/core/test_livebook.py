@@ -13,6 +13,7 @@ import threading
 import weakref
 from decimal import Decimal
 
+import attrs
 import pytest
 from exchange_facts import later
 from held_clock import LIMIT_S, Aside, HeldClock
@@ -31,6 +32,7 @@ from exchange_ws.sandbox import Sandbox
 SECOND = 1_000_000_000
 SOURCE = "a connection"
 (DEPTH,) = topics("depth", "BTC_USDT", limit=5)
+RENEWABLE = attrs.evolve(DEPTH, repeatable=False, renewable=True)
 
 
 def push(number, previous=None, bids=(("99", "1"),), asks=(("101", "1"),)):
@@ -154,6 +156,45 @@ def test_silence():
     desk.subscription.resumed(SOURCE, DEPTH, 2 * SECOND)
     desk.put(push(7))
     assert (False, 0) == desk.state()
+
+
+def test_renewal():
+    """Where a topic is unsubscribed for its snapshot, the book is stale until that comes: no gap, and nobody has to ask."""
+    desk = Desk(topic=RENEWABLE)
+    desk.put(push(1))
+    found = [desk.state()]
+    desk.subscription.renewing(SOURCE, (RENEWABLE,), SECOND)
+    found.append(desk.state())
+    desk.put(push(2, 1))  # was on its way
+    desk.subscription.stated(SOURCE, (RENEWABLE,), SECOND)
+    found.append(desk.state())
+    desk.put(push(9), push(10, 9))
+    found.append(desk.state())
+    assert [(False, 0), (True, 0), (True, 0), (False, 0)] == found
+    assert (10, []) == (desk.book.sequence, desk.book.gaps)
+
+
+def test_renewals_that_wait():
+    """Many of them wait as one, for a book that nobody has looked at, and before what comes after them."""
+    desk = Desk(topic=RENEWABLE)
+    desk.put(push(1))
+    for _ in range(1000):
+        desk.subscription.renewing(SOURCE, (RENEWABLE,), SECOND)
+        desk.subscription.stated(SOURCE, (RENEWABLE,), SECOND)
+    assert 3 == len(desk.subscription._buffer)  # the snapshot, one renewal, one statement
+    desk.put(push(2, 1))
+    assert (True, 1) == (desk.book.stale, desk.book.sequence)
+
+
+def test_renewal_that_brings_nothing():
+    """The snapshot is asked for after a while, when something else comes."""
+    desk = Desk(topic=RENEWABLE)
+    desk.put(push(1))
+    desk.subscription.renewing(SOURCE, (RENEWABLE,), SECOND)
+    assert (True, 0) == desk.state()
+    desk.clock.move(100.0 + AGAIN_S)
+    desk.put(push(4, 3))
+    assert (True, 1) == desk.state()
 
 
 def test_snapshot_that_does_not_come():

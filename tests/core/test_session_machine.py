@@ -311,7 +311,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(sink=st.sampled_from(SINKS), data=st.data(), seconds=st.sampled_from([3.0, 30.0, 300.0]))
     def want(self, sink, data, seconds):
         names = data.draw(st.sets(st.sampled_from(NAMES[self.dialect.name]), min_size=1, max_size=2))
-        self.had.difference_update((sink, name) for name in names)
+        self.had.difference_update((sink, one.name) for one in topics(*names) - self.session.wanted(sink))
         pending = self.session.want(sink, topics(*names), self.now, self.now + seconds)
         self.pendings.append(pending)
         if any(name[-1] in self.exchange.bad for name in names):
@@ -329,7 +329,7 @@ class Conversation(RuleBasedStateMachine):
     @precondition(lambda self: self.had)
     @rule(data=st.data())
     def find_a_hole(self, data):
-        """In a stream that has begun with a snapshot. What is stated again while it flows may be refused, and a book asks anew."""
+        """In a stream that has begun with a snapshot. A restatement of what flows may be refused: a book asks anew."""
         sink, name = data.draw(st.sampled_from(sorted(self.had)))
         self.session.restate(self.session.wanted(sink) & topics(name))
         if name.startswith("chain"):

@@ -1065,10 +1065,11 @@ def test_fileno(early, actions):
 @pytest.mark.parametrize("early", [True, False])
 @pytest.mark.parametrize("gaps", [True, False])
 def test_fileno_and_markers(early, gaps):
-    """A confirmation is nothing to read, and a gap only for who asks for gaps."""
+    """A confirmation is nothing to read, nor a renewal, and a gap only for who asks for gaps."""
     subscription = made(gaps=gaps)
     if early:
         subscription.fileno()
+    subscription.renewing(SOURCE, subscription.wanted, SECOND)
     subscription.stated(SOURCE, tuple(subscription.wanted), SECOND)
     found = [readable(subscription)]
     subscription.joined_late(SECOND)
@@ -1493,6 +1494,32 @@ def test_latest_keeps_the_order():
     subscription = made(overflow=LATEST)
     subscription.put(SOURCE, [push("tape A", 1), unroutable("tape A", 2), push("tape A", 3)], SECOND)
     assert [(3, 2)] == [seen(event) for event in drained(subscription)]
+
+
+@pytest.mark.parametrize(
+    ("then", "since"),
+    [
+        ([], 2.0),
+        ([("stated", "tape A")], 3.0),
+        ([("stated", "tape B")], 2.0),
+        ([("left", ANOTHER)], 2.0),
+        ([("left", SOURCE)], 3.0),
+    ],
+    ids=["", "stated again", "another stated", "another left", "left"],
+)
+def test_loss_while_a_topic_is_renewed(then, since):
+    """The gap begins where the topic was taken off the wire, unless it was confirmed again since."""
+    subscription = made("tape A", "tape B")
+    subscription.renewing(SOURCE, (topic("tape A"),), 2 * SECOND)
+    for what, of in then:
+        if what == "stated":
+            subscription.stated(SOURCE, (topic(of),), 2 * SECOND)
+        else:
+            subscription.left(of)
+    subscription.lost(SOURCE, 3 * SECOND)
+    subscription.restored(SOURCE, 4 * SECOND)
+    subscription.lost(SOURCE, 5 * SECOND)
+    assert [since, 5.0] == [gap.since for gap in subscription.gaps]
 
 
 def test_latest_across_a_loss():
