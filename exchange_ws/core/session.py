@@ -965,6 +965,7 @@ class Session:
         }
         if new and not self._ambiguous(update):
             self._stated |= new
+            self._returning -= new & self._unsure  # too late to be of before
             self._unsure -= new
             self._confirm(new)
         sinks = {id(join.sink): join.sink for join, topic in found if topic not in join.needs}
@@ -1584,6 +1585,7 @@ class Session:
     def _unanswered(self, pending: Pending, command: Command) -> None:
         """A statement without a reply: what it asked for may be on the wire or not."""
         if command.kind == SUBSCRIBE:
+            self._off_wire(command.states & self._returning & self._stated)  # as if refused, see there
             self._unsure |= command.states - self._stated
         self._off_wire(command.drops)
         self._end_statement(pending, command)
