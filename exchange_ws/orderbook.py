@@ -17,7 +17,7 @@ from typing import Any, Callable
 from exchange_ws.errors import SequenceGap, UsageError
 from exchange_ws.events import BookUpdate, Number
 
-__all__ = ["BREAK", "SKIP", "TAKE", "Book", "Rule", "consecutive", "linked", "whole"]
+__all__ = ["BREAK", "SKIP", "TAKE", "Book", "Rule", "consecutive", "linked", "restarting", "whole"]
 
 #: What a rule says of an update: apply it, leave it out since it is old, or something is missing before it.
 TAKE, SKIP, BREAK = "take", "skip", "break"
@@ -44,6 +44,18 @@ def consecutive(book: Book, update: BookUpdate) -> str:
     if update.sequence is None or book.sequence is None or update.sequence > book.sequence + 1:
         return BREAK
     return TAKE if update.sequence == book.sequence + 1 else SKIP
+
+
+def restarting(book: Book, update: BookUpdate) -> str:
+    """
+    As `consecutive`, of an exchange that counts from 1 again when it has restarted, and begins with a whole book then.
+
+    A change with the number 1 is no such book, and follows none. A whole book with the number of the last update says that
+    nothing has changed, and is left out; unless that is 1, since it may have restarted twice.
+    """
+    if update.kind == "snapshot":
+        return SKIP if update.sequence is not None and 1 != update.sequence == book.sequence else TAKE
+    return BREAK if update.sequence == 1 else consecutive(book, update)
 
 
 def whole(book: Book, update: BookUpdate) -> str:
@@ -128,7 +140,7 @@ class Book:
     Parameters
     ----------
     follows
-        The rule of the exchange: `linked`, `consecutive`, `whole`, or a function like these.
+        The rule of the exchange: `linked`, `consecutive`, `restarting`, `whole`, or a function like these.
     limit
         Levels a side that the exchange keeps up; those that changes push beyond it leave the book. None: all.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from exchange_ws.errors import SequenceGap, UsageError
 from exchange_ws.events import BookUpdate
-from exchange_ws.orderbook import BREAK, OVERTAKEN_S, SKIP, TAKE, Book, consecutive, linked, whole
+from exchange_ws.orderbook import BREAK, OVERTAKEN_S, SKIP, TAKE, Book, consecutive, linked, restarting, whole
 
 BIDS = [("99", "2"), ("98", "3"), ("97", "5")]
 ASKS = [("101", "1"), ("102", "4"), ("103", "6")]
@@ -173,6 +173,17 @@ def test_lists_are_the_callers():
         (consecutive, {"sequence": 12}, BREAK),
         (consecutive, {}, BREAK),
         (consecutive, {"kind": "snapshot", "sequence": 1}, TAKE),
+        (restarting, {"sequence": 11}, TAKE),
+        (restarting, {"sequence": 10}, SKIP),
+        (restarting, {"sequence": 2}, SKIP),
+        (restarting, {"sequence": 1}, BREAK),
+        (restarting, {"sequence": 12}, BREAK),
+        (restarting, {}, BREAK),
+        (restarting, {"kind": "snapshot", "sequence": 1}, TAKE),
+        (restarting, {"kind": "snapshot", "sequence": 9}, TAKE),
+        (restarting, {"kind": "snapshot", "sequence": 10}, SKIP),
+        (restarting, {"kind": "snapshot", "sequence": 11}, TAKE),
+        (restarting, {"kind": "snapshot"}, TAKE),
         (whole, {"kind": "snapshot", "time": 101.0}, TAKE),
         (whole, {"kind": "snapshot", "time": 100.0}, TAKE),
         (whole, {"kind": "snapshot", "time": 99.9}, SKIP),
@@ -191,6 +202,14 @@ def test_unnumbered_chain():
     read = Book(linked)
     read.apply(update("snapshot", BIDS, ASKS))
     assert (BREAK, BREAK) == (linked(read, update(sequence=2)), consecutive(read, update(sequence=2)))
+
+
+def test_restarted_twice():
+    """Two whole books with the number 1 may be two restarts, and are both taken; what follows counts on from there."""
+    read = book(restarting)
+    found = [read.apply(update("snapshot", BIDS[:count], ASKS, sequence=1)) for count in (3, 2)]
+    assert ([True, True], 2) == (found, len(read.bids))
+    assert (True, SKIP) == (read.apply(update(sequence=2)), restarting(read, update("snapshot", sequence=2)))
 
 
 # Breaks ----------------------------------------------------------------------------------------------------------------------
