@@ -22,9 +22,12 @@ from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import LimitExceeded, RequestRejected, UsageError, WireError
 from exchange_ws.exchanges.bybit.base import CLOCK_LIMIT_S, HOST, TESTNET_HOST, BybitClient, check_request
 from exchange_ws.exchanges.bybit.v5_dialect import CATEGORIES, PRIVATE, PUBLIC, REFUSALS, STATUS, TRADE, topics
+from exchange_ws.orderbook import restarting
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from exchange_ws.core.livebook import OrderBook
 
 __all__ = ["BybitV5", "OrderResult"]
 
@@ -35,6 +38,7 @@ DEMO_HOST = "wss://stream-demo.bybit.com"  # of which there is the private endpo
 PUBLIC_PATH, STATUS_PATH, PRIVATE_PATH, TRADE_PATH = "/v5/public/", "/v5/public/misc/status", "/v5/private", "/v5/trade"
 
 SHORTEST_ACTIVE_S, LONGEST_ACTIVE_S = 30, 600  # [Connect, "Customise Private Connection Alive Time"]
+RPI_LEVELS = 50  # of a book with the orders that only retail traders meet [Orderbook RPI]
 MAX_BATCH = {"spot": 10, "linear": 20, "inverse": 20, "option": 20}
 BATCH_SOURCE = 'Bybit V5, "Batch Place Order"; read 2026-11'
 
@@ -269,6 +273,41 @@ class BybitV5(BybitClient):
         >>> books = ws.subscribe_orderbook("BTCUSDT", depth=200)
         """
         return self._subscribe_to(f"orderbook.{self._depth(depth)}.{{}}", symbols, options)
+
+    def order_book(self, symbol: str, *, depth: int | str | None = None, timeout: float | None = None) -> OrderBook:
+        """
+        A live order book of *symbol*, once its first snapshot is there [Orderbook].
+
+        Parameters
+        ----------
+        depth
+            Levels of each side, as in `subscribe_orderbook`, but not "full", whose snapshot is not in the stream. None: 50; 25
+            of options.
+        timeout
+            Seconds until the exchange has confirmed and the snapshot is there; None: the client's.
+
+        Raises
+        ------
+        UpdateTimeout
+            No snapshot in time. Nothing stays subscribed. Errors of the subscription are raised as `subscribe` does.
+
+        Notes
+        -----
+        Each change has the next number ``u`` (observed; not promised), so that a lost one is noticed; 1 is a whole book after a
+        restart of the exchange's. The book gets a new snapshot by an unsubscribe and a subscribe, since a topic is refused that
+        is subscribed already (observed). Those of "rpi" have sizes with the orders that only retail traders meet; `raw` of the
+        updates has them apart.
+
+        Examples
+        --------
+        >>> with ws.order_book("BTCUSDT", depth=200) as book:
+        ...     print(book.best_bid, book.best_ask, book.spread)
+        """
+        levels = str(self._depth(depth))
+        (topic,) = topics(self.category, f"orderbook.{levels}.{symbol}")
+        if levels == "full":
+            raise UsageError('depth="full": a live book takes the other depths; of this one, a snapshot has to be had by REST')
+        return self._order_book(topic, restarting, limit=RPI_LEVELS if levels == "rpi" else int(levels), timeout=timeout)
 
     def _depth(self, depth: int | str | None) -> int | str:
         if depth is None:
