@@ -7,7 +7,7 @@ An order book is what the exchange has, or says that it is not: random updates, 
 *On paper*, the sandbox's own side makes the updates of a market of which the true book is known at each of them; some are
 left out, come twice, or change places. After each update, a book that says that it is whole equals the truth, and where the
 exchange links its updates, every one that does not follow is noticed. "consecutive" are WhiteBIT's updates with numbers that
-rise by one.
+rise by one. Where numbers begin with 1 again after a restart, the exchange restarts now and then.
 
 *Over sockets*, a live book meets the same, and links that break, freeze and are cut, while threads read it. Each state that
 was read and said to be whole is one that the exchange had, and once all is well again the book is the exchange's present one.
@@ -18,6 +18,8 @@ What is printed are the sums of all schedules. The exit code is 0 if there was n
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
 import logging
 import queue
@@ -46,12 +48,14 @@ from exchange_ws.errors import ExchangeError, SequenceGap, UpdateTimeout
 from exchange_ws.events import BookUpdate
 from exchange_ws.exchanges.bitzoom import dialect as bitzoom
 from exchange_ws.exchanges.bybit import spot_v3_dialect as bybit
+from exchange_ws.exchanges.bybit import v5_dialect as bybit_v5
 from exchange_ws.exchanges.whitebit import dialect as whitebit
-from exchange_ws.orderbook import Book, Rule, consecutive, linked, whole
+from exchange_ws.orderbook import Book, Rule, consecutive, linked, restarting, whole
 from exchange_ws.sandbox import Sandbox
 from exchange_ws.sandbox.server import GARBAGE
 
 LIMIT_S = 10.0  # for a book to be right again; reached only when something is broken
+HASTE_S = 0.05  # for a subscription that nobody needs: with and without its confirmation
 PING_S = 0.2  # between pings, and as long for their answer: a frozen link has to be noticed within a schedule
 SEEDS = 3  # of markets: to make one costs more than a schedule
 STEP_US = 100_000
@@ -63,26 +67,48 @@ class Broken(Exception):
     """What was promised is not so."""
 
 
+def true_book(box: Sandbox, place: int, limit: int, interval: str) -> Sides:
+    """What the exchange has now."""
+    bids, asks = box.markets.markets[place].book(limit, Decimal(interval))
+    return list(bids.items()), list(asks.items())
+
+
+def stream_of_v5(box: Sandbox, place: int, limit: int, word: str) -> Any:
+    """What the exchange counts of a book; None if nobody has wanted it yet."""
+    exchange: Any = box._exchange
+    return exchange._feeds._books.get(("spot", FACTS["bybit-v5"].symbols[place], word or str(limit)))
+
+
+def truth_of_v5(box: Sandbox, place: int, limit: int, word: str) -> Sides:
+    """The same of V5, which looks at its markets at the pace of the topic; "rpi" adds up the sizes of both kinds of orders."""
+    stream = stream_of_v5(box, place, limit, word)
+    if stream is None:
+        return [], []
+    bids, asks = ([(price, sum(map(Decimal, sizes))) for price, sizes in side.items()] for side in stream._sides)
+    return bids, asks
+
+
 class Facts(NamedTuple):
     """What differs between exchanges. Markets are by their places among the sandbox's: a busy one, and a quiet one."""
 
     dialect: Any
     symbols: dict[int, str]
-    limits: Sequence[int]
-    intervals: Sequence[str]
+    kinds: Sequence[tuple[int, str]]  #: of books: levels a side, and interval or another word
     topic: Callable[[str, int, str], Topic]  #: of symbol, limit and interval
     request: Callable[[str, int, str], Any]  #: the subscribe of the same
     rule: Rule
     options: Callable[[int, str], dict[str, Any]]  #: of `order_book`
-    number: Callable[[Any], Any]  #: of a push of the book, parsed: what `Book.sequence` will be, or the time; None for others
+    number: Callable[[Any], Any]  #: of a push of the book, parsed: what `state` will be; None for others
+    state: Callable[[Book], Any] = lambda book: book.sequence  #: by which each state of a book is known
+    truth: Callable[[Sandbox, int, int, str], Sides] = true_book  #: what the exchange has now
+    restarts: bool = False  #: whether its numbers do
 
 
 FACTS = {
     "whitebit": Facts(
         whitebit.WHITEBIT,
         {0: "BTC_USDT", 8: "DBTC_DUSDT"},
-        (1, 5, 10, 20, 30, 50, 100),
-        ("0", "0.1"),
+        tuple(itertools.product((1, 5, 10, 20, 30, 50, 100), ("0", "0.1"))),
         lambda symbol, limit, interval: whitebit.topics("depth", symbol, limit=limit, interval=interval)[0],
         lambda symbol, limit, interval: {"id": 1, "method": "depth_subscribe", "params": [symbol, limit, interval, True]},
         linked,
@@ -92,19 +118,31 @@ FACTS = {
     "bybit-spot-v3": Facts(
         bybit.PUBLIC,
         {0: "BTCUSDT", 3: "XRPUSDT"},
-        (40,),
-        ("0",),
+        ((40, "0"),),
         lambda symbol, limit, interval: bybit.topics(f"orderbook.40.{symbol}")[0],
         lambda symbol, limit, interval: {"op": "subscribe", "args": [f"orderbook.40.{symbol}"], "req_id": "1"},
         whole,
         lambda limit, interval: {},
         lambda body: body["data"]["t"] / 1000 if str(body.get("topic")).startswith("orderbook.") else None,
+        lambda book: book.time,
+    ),
+    "bybit-v5": Facts(
+        bybit_v5.SPOT,
+        {0: "BTCUSDT", 3: "XRPUSDT"},
+        ((1, ""), (50, ""), (200, ""), (1000, ""), (50, "rpi")),
+        lambda symbol, limit, word: bybit_v5.topics("spot", f"orderbook.{word or limit}.{symbol}")[0],
+        lambda symbol, limit, word: {"op": "subscribe", "args": [f"orderbook.{word or limit}.{symbol}"], "req_id": "1"},
+        restarting,
+        lambda limit, word: {"depth": word or limit},
+        lambda body: (body["data"]["u"], body["cts"] / 1000) if str(body.get("topic")).startswith("orderbook.") else None,
+        lambda book: (book.sequence, book.time),
+        truth_of_v5,
+        restarts=True,
     ),
     "bitzoom": Facts(
         bitzoom.PUBLIC,
         {5: "BTCUSDT", 7: "SHIBUSDT"},
-        (5, 10, 20, 100),
-        ("0",),
+        ((5, "0"), (10, "0"), (20, "0"), (100, "0")),
         lambda symbol, limit, interval: bitzoom.topic("/api/v1/depth", {"symbol": symbol, "limit": limit}),
         lambda symbol, limit, interval: {
             "channel": "/api/v1/depth",
@@ -118,12 +156,6 @@ FACTS = {
 }
 #: What is tried on paper: exchanges, and WhiteBIT's updates as another kind of exchange would number them.
 PAPER = (*sorted(FACTS), "consecutive")
-
-
-def true_book(box: Sandbox, place: int, limit: int, interval: str) -> Sides:
-    """What the exchange has now."""
-    bids, asks = box.markets.markets[place].book(limit, Decimal(interval))
-    return list(bids.items()), list(asks.items())
 
 
 # On paper --------------------------------------------------------------------------------------------------------------------
@@ -140,7 +172,7 @@ class Said(NamedTuple):
 
 def updates(name: str, place: int, limit: int, interval: str, chosen: int, steps: Sequence[int], bare: bool) -> list[Said]:
     """
-    What the exchange says of one book while its markets make so many *steps* between two looks.
+    What the exchange says of one book while its markets make so many *steps* between two looks; 0 is a restart.
 
     *bare*: without the removals of levels that others push beyond the limit, which the documentation does not promise.
     """
@@ -158,13 +190,16 @@ def updates(name: str, place: int, limit: int, interval: str, chosen: int, steps
                 said = facts.dialect.decode(line.encode())
                 if isinstance(said, Update):
                     said.keys = (topic.key,)
-                    truth = true_book(box, place, limit, interval)
+                    truth = facts.truth(box, place, limit, interval)
                     for update in facts.dialect.interpret(said, reading):
                         found.append(Said(len(found), update, truth, found[-1].truth if found else None))
 
     answer, pushes = exchange.answer(state, facts.request(symbol, limit, interval))
     take([answer or "", *pushes])
     for count in steps:
+        if not count:
+            exchange.restart_books()
+            take(list(exchange.publish(state)))
         for _ in range(count):
             box.markets.step(box.markets.now_us + STEP_US)
             exchange.beat()
@@ -191,7 +226,7 @@ def tampered(all_said: Sequence[Said], deeds: Sequence[tuple[str, int]], sums: C
             del changed[at]
         elif deed == "twice":
             changed.insert(at, changed[at])
-        else:
+        elif changed[at + 1].update.sequence != 1:  # a restart: numbers cannot tell what that has overtaken
             changed[at], changed[at + 1] = changed[at + 1], changed[at]
     return changed
 
@@ -230,10 +265,10 @@ def papers(draw: st.DrawFn, name: str) -> tuple[Any, ...]:
     facts = FACTS["whitebit" if name == "consecutive" else name]
     quiet = draw(st.integers(0, 9)) == 0
     place = list(facts.symbols)[quiet]
-    steps = draw(st.lists(st.integers(1, 100 if quiet else 3), min_size=1, max_size=4 if quiet else 25))
+    steps = draw(st.lists(st.integers(1 - facts.restarts, 100 if quiet else 3), min_size=1, max_size=4 if quiet else 25))
     deeds = st.tuples(st.sampled_from(["left out", "twice", "swapped"]), st.integers(0, 30))
     chosen = draw(st.integers(0, SEEDS - 1))
-    limit, interval = draw(st.sampled_from(facts.limits)), draw(st.sampled_from(facts.intervals))
+    limit, interval = draw(st.sampled_from(facts.kinds))
     return place, limit, interval, chosen, steps, draw(st.booleans()), draw(st.lists(deeds, max_size=3))
 
 
@@ -290,7 +325,8 @@ class Shelf(Sandbox):
         if not books:
             super()._send(link, text)
             return
-        self.truths.update((numbers[line], true_book(self, *self.book_of)) for line in books)
+        for line in books:
+            self.truths.setdefault(numbers[line], self.facts.truth(self, *self.book_of))
         late, self._late = self._late, []
         deed = self.spoil.pop(0) if self.spoil else None
         if deed is not None and len(numbers) > len(books):  # a confirmation came with it, which is not ours to lose
@@ -307,6 +343,13 @@ class Shelf(Sandbox):
         for former, held in late:
             if former.is_open:
                 super()._send(former, held)
+
+    def restart_them(self) -> None:
+        """Have the books begin anew. Server thread."""
+        self._books.restart_books()
+        stream = stream_of_v5(self, *self.book_of)
+        if stream is not None:
+            self.truths[1, stream._cts / 1000] = self.facts.truth(self, *self.book_of)
 
 
 Deed = tuple[Any, ...]
@@ -378,6 +421,12 @@ class Run:
         self.box._call(self.box.spoil.append, deed)
         self.box.step(3)
 
+    def join(self) -> None:
+        """Somebody else wants the same, and leaves."""
+        with contextlib.suppress(ExchangeError):  # there may be no link, or none that answers
+            topic = self.box.facts.topic(self.box.symbol, *self.box.book_of[1:])
+            self.ws._subscribe([topic], timeout=HASTE_S).unsubscribe(HASTE_S)
+
     def drop(self) -> None:
         self.box.drop()
 
@@ -394,6 +443,18 @@ class Run:
     def garbage(self) -> None:
         self.box.garbage()
 
+    def lose(self) -> None:
+        """The exchange loses an update itself, where its numbers show that."""
+        if self.box.facts.restarts:
+            self.box.lose_book_updates()
+        self.box.step(3)
+
+    def restart_books(self) -> None:
+        """The exchange begins to count anew; it sends that with the next step, and what that changes after it."""
+        if self.box.facts.restarts:
+            self.box._call(self.box.restart_them)
+        self.box.step(1)
+
     def settle(self) -> None:
         """All is well: soon the book is what the exchange has."""
         self.box.thaw()
@@ -407,7 +468,7 @@ class Run:
                     raise
                 continue
             found = self.book.snapshot()
-            if not self.book.stale and (found.bids, found.asks) == true_book(self.box, *self.box.book_of):
+            if not self.book.stale and (found.bids, found.asks) == self.box.facts.truth(self.box, *self.box.book_of):
                 return
             if time.monotonic() > end:
                 raise Broken(f"{self.box.exchange}: not right again: {self.book!r}, {self.book.gaps[-3:]}")
@@ -439,7 +500,7 @@ def play(box: Shelf, deeds: Sequence[Deed], sums: Counter[str], readers: int = 2
             sums["states read while stale"] += 1
             continue
         sums["states read"] += 1
-        number = found.time if box.exchange == "bybit-spot-v3" else found.sequence
+        number = box.facts.state(found)
         if box.truths.get(number) != (found.bids, found.asks):
             sums["mismatches"] += 1
             raise Broken(f"{box.exchange}: {number} was read as {found.bids} {found.asks}, and is {box.truths.get(number)}")
@@ -462,6 +523,9 @@ DEEDS = st.one_of(
     st.tuples(st.just("close")),
     st.tuples(st.just("restart")),
     st.tuples(st.just("garbage")),
+    st.tuples(st.just("join")),
+    st.tuples(st.just("lose")),
+    st.tuples(st.just("restart_books")),
     st.tuples(st.just("settle")),
 )
 SCHEDULES = st.lists(DEEDS, min_size=2, max_size=16)
@@ -470,9 +534,8 @@ SCHEDULES = st.lists(DEEDS, min_size=2, max_size=16)
 def boxes(exchange: str) -> Iterator[tuple[int, int, str]]:
     """Places, limits and intervals, one after the other, for a box each."""
     facts = FACTS[exchange]
-    for limit in facts.limits:
-        for interval in facts.intervals:
-            yield next(iter(facts.symbols)), limit, interval
+    for limit, interval in facts.kinds:
+        yield next(iter(facts.symbols)), limit, interval
 
 
 def search(exchange: str, schedules: int, chosen: int | None = None) -> Counter[str]:
