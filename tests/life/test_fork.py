@@ -121,8 +121,8 @@ BOOK = {
     "repr": lambda: FACTS if repr(book) else None,
 }
 # What the engine calls: users have no use for it.
-ENGINE = set("tick put stated joined_late lost restored silent resumed end finish keep wanted join".split())
-ENGINE |= {"tally", "asks", "left", "recovers", "spoiled", "watch", "unwatch", "interrupted", "hole"}
+ENGINE = set("tick put stated renewing joined_late lost restored silent resumed end finish keep wanted join".split())
+ENGINE |= {"tally", "asks", "left", "recovers", "spoiled", "watch", "unwatch", "interrupted", "hole", "tell_renewals"}
 CHANNELS = ("subscribe_", "request_", "order_", "collateral_")  # they call what two of them below do
 MORE = {
     "loop": lambda: next(loop),
