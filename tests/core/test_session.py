@@ -1166,7 +1166,7 @@ def test_renewal_refused(late):
 def test_renewal_unanswered():
     """An update that was on its way is no answer: the topic is stated again until there is one, or what comes cannot be old."""
     talk = taken_off()
-    talk = renewing()
+    talk = taken_off()
     talk.said(1.0)
     assert (ONE,) == talk.hears(update("chain A"), 1.5)
     assert (["sub chain A"], None) == (talk.methods(11.0), talk.session.routes.get(b"chain A"))
