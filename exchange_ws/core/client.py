@@ -301,9 +301,12 @@ class Client:
             name: _kept(endpoint.dialect.limits) if self._options.rate_limit else Limits()
             for name, endpoint in self._endpoints.items()
         }
-        by_url: dict[str, Dials] = {}  # two endpoints may be one address, and are one to those who count there
+        counted: dict[str, Dials] = {}  # two endpoints may be one address, or on one host, and are one to those who count there
         self._dials = {
-            name: by_url.setdefault(endpoint.url, Dials(self._limits[name], self._clock))
+            name: counted.setdefault(
+                urlsplit(endpoint.url).netloc if self._limits[name].dials_of_host else endpoint.url,
+                Dials(self._limits[name], self._clock),
+            )
             for name, endpoint in self._endpoints.items()
         }
         self._lock = threading.Lock()  # guards everything below

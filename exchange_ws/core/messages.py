@@ -172,6 +172,7 @@ class Limits:
 
     requests: Pace | None = None  #: on one connection, all commands together
     dials: Pace | None = None  #: new connections to one address, all together
+    dials_of_host: bool = False  #: `dials` counts those to all addresses of one host together
     logins: Pace | None = None  #: logins, all together
     topics: int | None = None  #: on one connection
     connections: int | None = None

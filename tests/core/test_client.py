@@ -991,6 +991,18 @@ def test_limit_of_connections():
         ws.close()
 
 
+def test_dials_of_a_host():
+    """Where an exchange counts the dials of a whole host, all endpoints there share them, whatever their path and query."""
+    dialect = attrs.evolve(SWAP, limits=Limits(dials=Pace(3, 60.0, "made up"), dials_of_host=True))
+    urls = {
+        "public": "ws://127.0.0.1:1/public",
+        "private": "ws://127.0.0.1:1/private?max=1",
+        "elsewhere": "ws://127.0.0.1:2/public",
+    }
+    ws = Client({name: Endpoint(name, url, dialect) for name, url in urls.items()})
+    assert ws._dials["public"] is ws._dials["private"] is not ws._dials["elsewhere"]
+
+
 def test_budgets_of_an_address():
     """Two endpoints at one address share its dials; logins have a budget of their own, kept longer than the exchange counts."""
     clock = HeldClock()
