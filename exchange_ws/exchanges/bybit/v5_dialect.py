@@ -140,16 +140,18 @@ _READ = "read 2026-11"
 _DIALS = Pace(500, 300.0, f'Bybit V5, "Connect", connection limits: 500 connections in 5 minutes for each domain; {_READ}')
 _PUBLIC_CONNECTIONS = f'Bybit V5, "Connect", connection limits: of one address, for each category by itself; {_READ}'
 #: Not documented, hence None: requests on a public or a private connection; topics beside those of options.
-_PUBLIC_LIMITS = Limits(dials=_DIALS, connections=1000, source=_PUBLIC_CONNECTIONS)
+_PUBLIC_LIMITS = Limits(dials=_DIALS, dials_of_host=True, connections=1000, source=_PUBLIC_CONNECTIONS)
 _OPTION_LIMITS = Limits(
     dials=_DIALS,
+    dials_of_host=True,
     connections=1000,
     topics=2000,
     source=f'{_PUBLIC_CONNECTIONS}, and "Args limits": topics of options on one connection',
 )
-_PRIVATE_LIMITS = Limits(dials=_DIALS)
+_PRIVATE_LIMITS = Limits(dials=_DIALS, dials_of_host=True)
 _TRADE_LIMITS = Limits(
     dials=_DIALS,
+    dials_of_host=True,
     requests=Pace(3000, 1.0, f'Bybit V5, "WebSocket Trade", error 10403: requests from one address; {_READ}'),
 )
 
@@ -542,7 +544,7 @@ SPOT, LINEAR, INVERSE, OPTION = _public("spot"), _public("linear"), _public("inv
 #: Of market data, by category.
 PUBLIC = {"spot": SPOT, "linear": LINEAR, "inverse": INVERSE, "option": OPTION}
 #: Of `system.status`, which has a socket of its own.
-STATUS = attrs.evolve(LINEAR, limits=Limits(dials=_DIALS))
+STATUS = attrs.evolve(LINEAR, limits=Limits(dials=_DIALS, dials_of_host=True))
 PRIVATE = attrs.evolve(LINEAR, limits=_PRIVATE_LIMITS, heartbeat=_PRIVATE_HEARTBEAT, interpret=interpreting(PRIVATE_READERS))
 #: Order entry, which has no topics.
 TRADE = attrs.evolve(PRIVATE, encode=encode_trade, limits=_TRADE_LIMITS)
