@@ -7,6 +7,11 @@ import sys
 
 import pytest
 
+import exchange_ws.testing
+
+# Two seconds are enough for users' tests; ours run three suites at a time.
+exchange_ws.testing.THREADS_END_S = 10.0
+
 USUAL_SWITCH_INTERVAL = pytest.StashKey[float]()
 
 

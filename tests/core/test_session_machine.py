@@ -524,5 +524,5 @@ def test_conversations(dialect):
     machine = type("Conversation", (Conversation,), {"dialect": dialect})
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=checks)
+        machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=checks)
     )
