@@ -145,7 +145,7 @@ for lock in locks:
     lock.acquire()  # as other threads may have, at the moment of the fork
 child = os.fork()
 if child == 0:
-    faulthandler.dump_traceback_later(5, exit=True)
+    faulthandler.dump_traceback_later(25, exit=True)
     public = {name for name in dir(ws) if not name.startswith(("_", *CHANNELS))}
     print("not tried", sorted(public - set(CLIENT) - ENGINE), flush=True)
     public = {name for name in dir(full) if not name.startswith("_")}
@@ -172,7 +172,7 @@ if child == 0:
 for lock in locks:
     lock.release()
 print(os.waitpid(child, 0)[1] >> 8)
-print(ws.request("ping"), ws.stats()["reconnects"], quiet.closed, len(full.collect(99)), for_select.get(5).symbol)
+print(ws.request("ping"), ws.stats()["reconnects"], quiet.closed, len(full.collect(99)), for_select.get(20).symbol)
 ws.close()
 """
 
@@ -204,7 +204,7 @@ done = threading.Event()
 
 def ask():
     while not done.is_set():
-        ws.ping(5)
+        ws.ping(20)
 
 def read():
     for _ in trades:
@@ -217,7 +217,7 @@ codes = []
 for turn in range(8):
     child = os.fork()
     if child == 0:
-        faulthandler.dump_traceback_later(3, exit=True)
+        faulthandler.dump_traceback_later(15, exit=True)
         code = 0
         subscribe = lambda: ws.subscribe("trades", "*")
         for call in (ws.ping, ws.stats, subscribe, trades.get, trades.get_nowait, trades.get_many):
@@ -231,11 +231,11 @@ for turn in range(8):
     codes.append(os.waitpid(child, 0)[1] >> 8)
 done.set()
 for thread in threads[:2]:
-    thread.join(5)
-print(codes == [6] * 8, ws.ping(5) > 0, ws.stats()["reconnects"])
+    thread.join(20)
+print(codes == [6] * 8, ws.ping(20) > 0, ws.stats()["reconnects"])
 ws.close()
 for thread in threads:
-    thread.join(5)
+    thread.join(20)
 print("closed", threading.active_count())
 """
 
@@ -287,8 +287,8 @@ if __name__ == "__main__":
         told = processes.Queue()
         child = processes.Process(target=work, args=("whitebit", sys.argv[2], "trades", told))
         child.start()
-        print(told.get(timeout=9))
-        child.join(9)
+        print(told.get(timeout=25))
+        child.join(25)
         print(child.exitcode)
         if sys.argv[1] != "fork":
             for given in (ws, trades):

@@ -344,7 +344,7 @@ CHURN = """
 import faulthandler, gc, logging, sys, threading, warnings
 from exchange_ws import WhiteBIT
 
-faulthandler.dump_traceback_later(9, exit=True)
+faulthandler.dump_traceback_later(25, exit=True)
 warnings.simplefilter("ignore")
 logging.getLogger("exchange_ws").setLevel(logging.ERROR)  # overflows are logged, which is not what this is about
 sys.setswitchinterval(1e-5)
@@ -364,9 +364,9 @@ threads = [threading.Thread(target=forget) for _ in range(4)]
 for thread in threads:
     thread.start()
 while any(thread.is_alive() for thread in threads):
-    trades.get(5)
+    trades.get(20)
 gc.collect()
-print(kept.ping(5) > 0)
+print(kept.ping(20) > 0)
 kept.close()
 print("closed")
 """

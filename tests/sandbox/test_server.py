@@ -567,7 +567,7 @@ def test_restart_while_clients_dial(box):
     def dial_on():
         while not over.is_set():
             try:
-                websocket.create_connection(box.url, timeout=1.0).shutdown()
+                websocket.create_connection(box.url, timeout=LIMIT_S).shutdown()
             except websocket.WebSocketTimeoutException as error:
                 silent.append(error)
             except (OSError, websocket.WebSocketException):

@@ -67,7 +67,7 @@ def post(url, body, headers, method="POST"):
     """Status and JSON of one HTTP request by the standard library."""
     request = urllib.request.Request(url, data=body, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=5.0) as response:
+        with urllib.request.urlopen(request, timeout=20.0) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:

@@ -857,7 +857,7 @@ def test_black_hole_among_addresses(connect, monkeypatch, black_hole):
     """An address that says nothing leaves time for the next one."""
     with Peer(lambda peer: (peer.accept(after=b"hello"), peer.hold())) as peer:
         resolve_to(monkeypatch, black_hole, ("127.0.0.1", peer.port))
-        assert b"hello" == connect("ws://exchange.test", timeout=2.0).read()
+        assert b"hello" == connect("ws://exchange.test", timeout=3.0).read()
 
 
 @pytest.mark.parametrize(

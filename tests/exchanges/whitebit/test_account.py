@@ -185,7 +185,7 @@ def test_text_token_is_good_once(box):
 
 def test_no_rest_no_login(box):
     """Where REST cannot be reached, it is said where, without the request."""
-    with box.client(rest_url="http://127.0.0.1:9", timeout=2.0) as ws:
+    with box.client(rest_url="http://127.0.0.1:9") as ws:
         with pytest.raises(ConnectFailed) as caught:
             ws.request_balance_spot()
     shown = "".join(traceback.format_exception(ConnectFailed, caught.value, caught.value.__traceback__))
