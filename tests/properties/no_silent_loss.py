@@ -42,11 +42,11 @@ from exchange_ws.events import Gap
 from exchange_ws.sandbox import Sandbox
 from exchange_ws.sandbox.server import GARBAGE
 
-LIMIT_S = 10.0  # for what happens at once; reached only when something is broken
+LIMIT_S = 30.0  # for what happens at once; reached only when something is broken
 PING_S = 0.1  # between pings, and as long for their answer: a frozen link has to be noticed within a schedule
 HURRIED_S = 0.5  # for a call in a schedule: it may be that nobody answers
 #: Seconds between the sandbox's stamp of a message and ours; threads and processes wait for their turn on a busy machine.
-TRANSIT_S = 2.0
+TRANSIT_S = 5.0
 ROUNDING_S = 1e-6  # of nanoseconds as seconds in a float
 TWICE = "came twice"
 CLOSE_CODES = (1000, 1001, 1008, 1011, 1012, 1013)

@@ -56,6 +56,7 @@ from exchange_ws.sandbox.server import GARBAGE
 
 LIMIT_S = 10.0  # for a book to be right again; reached only when something is broken
 HASTE_S = 0.05  # for a subscription that nobody needs: with and without its confirmation
+LIMIT_S = 30.0  # for a book to be right again; reached only when something is broken
 PING_S = 0.2  # between pings, and as long for their answer: a frozen link has to be noticed within a schedule
 SEEDS = 3  # of markets: to make one costs more than a schedule
 STEP_US = 100_000
