@@ -205,11 +205,14 @@ class Market:
 
     def _withdraw(self) -> None:
         """Makers take back what the fair price has run over by far; takers get the rest."""
-        margin = WIDTH // 8
-        for price in [price for price in self._bids if price > self._fair + margin]:
-            self._set(self._bids, price, 0)
-        for price in [price for price in self._asks if price < self._fair - margin]:
-            self._set(self._asks, price, 0)
+        most, least = self._fair + WIDTH // 8, self._fair - WIDTH // 8
+        # Mostly there are none, which the best price tells in a third of the time.
+        if max(self._bids, default=most) > most:
+            for price in [price for price in self._bids if price > most]:
+                self._set(self._bids, price, 0)
+        if min(self._asks, default=least) < least:
+            for price in [price for price in self._asks if price < least]:
+                self._set(self._asks, price, 0)
 
     def _order_size(self) -> int:
         # The product of two uniform numbers: many small, few large.

@@ -28,7 +28,7 @@ LIMIT_S = 20.0
 #: Seconds in which something is expected not to come.
 QUIET_S = 0.1
 #: Seconds without a message after which a connection is closed: longer than a busy machine may hold a thread up.
-IDLE_S = 1.5
+IDLE_S = 2.5
 
 
 def close_frame(peer):
