@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 5.0  # beyond its deadline, for the timer to settle a wait; longer, and the timer must be dead
 STUCK_RETRY_S = 0.05  # between two tries to write to a peer that does not read: rare, and short beside any deadline
-FAREWELL_S = 0.1  # for a writer that is at work to take our last frame: it needs microseconds, or the processor is not ours
+FAREWELL_S = 1.0  # for a writer that is at work to take our last frame: microseconds, unless it waits for the processor
 TOO_MANY_S = 10.0  # after HTTP 429 without a `Retry-After`: enough for the windows of all exchanges that count in seconds
 PONGS = 64  # waiting to be written; a peer that pings faster than it reads gets the latest ones [RFC 6455, section 5.5.3]
 

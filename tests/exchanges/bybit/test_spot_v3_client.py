@@ -501,7 +501,7 @@ def test_close_while_a_refusal_is_explained(box, make):
     began = time.monotonic()
     ws.close()
     assert isinstance(waits.get(timeout=PATIENCE_S), (ConnectionClosed, AuthenticationError))
-    assert time.monotonic() - began < 4.0
+    assert time.monotonic() - began < 9.0  # and not ten, or sixty
 
 
 def test_no_secret_is_shown(box, make, caplog, capsys):
