@@ -548,7 +548,7 @@ class Sandbox:
         with self._changed:
             return self._live
 
-    def wait_received(self, wanted: Predicate, count: int = 1, timeout: float = 5.0) -> list[Any]:
+    def wait_received(self, wanted: Predicate, count: int = 1, timeout: float = 10.0) -> list[Any]:
         """
         Wait until *count* of the `received` messages are *wanted*; returns all that are.
 
@@ -569,7 +569,7 @@ class Sandbox:
         self._wait(enough, timeout, lambda: f"{len(found)} of {count} messages {wanted!r}, {len(self._received)} in all")
         return found
 
-    def wait_connections(self, count: int, timeout: float = 5.0) -> None:
+    def wait_connections(self, count: int, timeout: float = 10.0) -> None:
         """Wait until *count* connections are open; `UpdateTimeout` after *timeout* seconds."""
         self._wait(lambda: self._live == count, timeout, lambda: f"{self._live} connections, not {count}")
 
