@@ -78,7 +78,7 @@ MESSAGES: dict[int | str, str] = {
     10403: "Exceeded the rate limit of the IP.",
     10404: "",
     10429: "System level frequency protection",
-    20001: "Repeat auth",
+    20001: "already authenticated",  # the words are ours: unknown
     20003: "Too frequent requests under the same session",
     20006: "Duplicated reqId",
 }
