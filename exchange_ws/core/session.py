@@ -1025,6 +1025,16 @@ class Session:
                 return
 
     def _reply(self, reply: Reply, now: float) -> None:
+        if reply.error is not None and reply.error.renew and self._renew_by == math.inf and self.step != "logging in":
+            # Whoever it answers, be it nobody any more.
+            self._log(logging.INFO, "%s: the exchange asks for a new connection", self.name)
+            self._renewing = True
+            self._renew_by = now + RENEW_WAIT_S
+        self._answer(reply, now)
+        self._look_whether_to_renew(now)
+
+    def _answer(self, reply: Reply, now: float) -> None:
+        """Give *reply* to whom it answers."""
         key = self._oldest() if reply.key is None else reply.key
         if reply.alone and key not in self._awaited:
             key = self._only()
@@ -1064,12 +1074,7 @@ class Session:
             self._settle(pending, error=refused(refusal, command), reply=reply)
             if refusal.kind == TOO_MANY:
                 self._pause_until = now + (refusal.retry_after_s or THROTTLE_S)
-            if refusal.renew and command.kind != LOGIN and self._renew_by == math.inf:
-                self._log(logging.INFO, "%s: the exchange asks for a new connection", self.name)
-                self._renewing = True
-                self._renew_by = now + RENEW_WAIT_S
         self._follow(pending, reply, now)
-        self._look_whether_to_renew(now)
 
     def _look_whether_to_renew(self, now: float) -> None:
         """Give up the link that the exchange wants to be replaced, once nothing is awaited there, or it is too late."""
@@ -1180,7 +1185,9 @@ class Session:
                 self._part_refused(command, refusals, now)
             self._release_early()
         elif known and command.states:
-            self._apart |= command.states  # some of them are, and perhaps not all: only of one alone that is told for sure
+            # Some of them are, and perhaps not all: only of one alone that is told for sure.
+            self._apart |= command.states
+            self._unsure |= command.states - self._stated
             self._release_early()
         elif reply.error is not None and reply.error.renew:
             self._release_early()  # it is said again on the next link, as all that is wanted is

@@ -1558,15 +1558,13 @@ def test_a_culprit_among_those_that_are_subscribed_already():
 
 
 def test_left_before_it_was_stated_apart():
-    """Who has left meanwhile is not stated, and the next wish for the same is one statement again."""
+    """Who has left meanwhile may have been the one that is subscribed already: it is taken off the wire, not stated."""
     talk = Talk(DELTA).opened()
     talk.want(ONE, "tick A", "tick B")
     talk.said(0.0)
     talk.hears({"to": "sub", "ok": False, "error": ALREADY_IS}, 1.0)
-    talk.unwant(ONE, "tick A", "tick B", now=1.0)
-    assert [] == talk.methods(1.0)
-    talk.want(TWO, "tick A", "tick B", now=2.0)
-    assert ["sub tick A tick B"] == talk.methods(2.0)
+    talk.unwant(ONE, "tick A", now=1.0)
+    assert ["unsub tick A", "sub tick B"] == talk.methods(1.0)
 
 
 def test_stated_apart_beyond_the_budget():
@@ -1699,6 +1697,16 @@ def test_renew_again_and_again():
         now = due
         talk.opened(now)
     assert [0.5, 1.0, 2.0, 4.0] == waits
+
+
+def test_renew_by_a_late_answer():
+    """Who asked has given up, and the exchange wants another link all the same."""
+    talk = Talk().opened()
+    call = talk.session.submit(ORDER, 0.0, 1.0)
+    talk.said(0.0)
+    talk.session.tick(2.0)
+    talk.answers(call.serial, 3.0, RENEW)
+    assert ([RequestTimeout], ConnectionLost) == (errors(call), type(talk.session.doom))
 
 
 def test_renew_and_topics():
