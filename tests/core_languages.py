@@ -1,10 +1,10 @@
 """
-Three tiny made-up languages to test the session with, and what stands on it.
+Four tiny made-up languages to test the session with, and what stands on it.
 
 `SWAP` is of the replacing kind: a repeated subscribe replaces the channel's former one, and replies carry ids. `DELTA` says
 only what differs, batches several channels in one command, and its replies carry no ids. Between them they have all that a
 dialect can ask of the session: wildcards, aliases, snapshots, rows of several symbols, commands without a reply. `IDS` names
-its topics by ids, and its replies hardly tell what they answer.
+its topics by ids, and its replies hardly tell what they answer. `STRICT` says what `DELTA` does, with ids and headers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+
+import attrs
 
 from exchange_ws.core.dialect import Dialect
 from exchange_ws.core.messages import (
@@ -273,5 +275,19 @@ IDS = Dialect(
     echoed=lambda one, echo: bool(echo == one.args[0]),
 )
 
-#: The login of both languages.
+# STRICT ----------------------------------------------------------------------------------------------------------------------
+
+
+def encode_strict(command: Command, serial: int) -> Outgoing:
+    """As in DELTA, with an id, and the header where there is one: ``{"id":1,"op":"sub","args":["tick A"],"head":{}}``."""
+    said = {"id": serial, "op": command.method, "args": list(command.args)}
+    if command.header is not None:
+        said["head"] = dict(command.header())
+    return Outgoing(wire(said), None if command.method == "tell" else str(serial))
+
+
+#: What DELTA says, and replies as in SWAP. Its exchange subscribes nothing twice.
+STRICT = attrs.evolve(DELTA, name="strict", decode=decode_swap, encode=encode_strict)
+
+#: The login of all languages.
 LOGIN_COMMAND = Command("login", ("key",), LOGIN, secret=True)

@@ -6,6 +6,11 @@ it was not sent; an answer is given to who asked; and no window holds more than 
 every wait has ended; what is subscribed is what is wanted; who wants a stream that begins with a snapshot, and can have it, has
 had it; nobody ended for another one's fault. When it is closed, nothing is
 kept.
+it was not sent, nor where the exchange wants nothing new; what has to be true when it is said is so; an answer is given to who
+asked; and no window holds more than the budget. Once the exchange answers again: every wait has ended; what is subscribed is
+what is wanted; nobody ended for another one's fault. When it is closed, nothing is kept.
+
+The tests have a few of such conversations, `tests/properties/conversations.py` as many as one has time for.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import Any
 import attrs
 import pytest
 from core_languages import DELTA, IDS, LOGIN_COMMAND, SNAPSHOTS, SWAP, topics, update, wire
+from core_languages import DELTA, IDS, LOGIN_COMMAND, STRICT, SWAP, topics, update, wire
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -44,6 +50,7 @@ NAMES = {
     "swap": ["price A", "price B", "price X", "price *", "depth B"],
     "delta": ["tick A", "tick B", "tick X", "tick *", "book B", "feed A", "chain A", "chain B"],
     "ids": ["price A", "price B", "price X", "price C"],
+    "strict": ["tick A", "tick B", "tick X", "tick *", "book B", "feed A"],
 }
 
 #: The first language; what prices missed can be asked for.
@@ -56,6 +63,8 @@ ASKED = attrs.evolve(
     ),
 )
 
+LANGUAGES = {dialect.name: dialect for dialect in (ASKED, DELTA, IDS, STRICT)}
+
 COMMANDS = [Command("query", replay=True), Command("order"), Command("ping", kind=PING, replay=True), Command("tell")]
 #: One for a language in which replies tell the channel at most; nothing else of that is said while it is under way.
 OF_A_CHANNEL = Command("look", ("price",), replay=True, channel="price")
@@ -65,6 +74,7 @@ BABBLE = {
     "swap": [{"id": 10**6, "ok": True}, {"id": "none", "ok": False, "error": {"message": "what?"}}, {"note": "hello"}],
     "delta": [{"to": "nothing", "ok": True}, {"to": "nothing", "ok": False, "error": {"message": "what?"}}, {"note": "hello"}],
     "ids": [{"to": "nothing", "re": "nothing", "ok": True}],
+    "strict": [{"id": 10**6, "ok": True}, {"id": "none", "ok": True, "not": {"tick A": {"message": "what?"}}}],
 }
 
 #: What a session remembers of its link, of calls and of topics. When it is closed, all of this is empty.
@@ -74,6 +84,10 @@ MEMORY = (
 ).split()
 #: What is empty at rest too, when all was answered.
 UNDER_WAY = "_urgent _calls _said _saying _leaves _unsure _early _doubted _returning".split()
+    "_gone _ids _early routes _missed _questions _apart"
+).split()
+#: What is empty at rest too, when all was answered.
+UNDER_WAY = "_urgent _calls _said _saying _leaves _unsure _early _apart".split()
 
 
 class Exchange:
@@ -90,6 +104,7 @@ class Exchange:
         self.replies: list[bytes] = []
         self.overtakes = False  # a snapshot comes before the reply to its subscribe, not behind it
         self.snapshots: list[tuple[str, bytes]] = []  # of topics, among the replies; known by which object it is
+        self.restarts = False  # nothing new is taken any more
 
     def verb(self, body: dict[str, Any]) -> tuple[str, list[str]]:
         """What is asked: subscribe, unsubscribe or anything else; and the topics by name."""
@@ -99,7 +114,11 @@ class Exchange:
         return verb, [f"{channel} {symbol}" for symbol in body["params"]]
 
     def obey(self, kind: str = "", answer: bool = True, take: bool = False) -> None:
-        """Take the oldest command; *kind* refuses it in that way; *take*: a refused subscribe takes its channel's topics."""
+        """
+        Take the oldest command; *kind* refuses it in that way.
+
+        *take*: a refused subscribe takes its channel's topics with it, or only what is bad of it is refused.
+        """
         body = self.inbox.pop(0)
         verb, names = self.verb(body)
         error: dict[str, Any] | None = None
@@ -116,6 +135,8 @@ class Exchange:
                 if error is None:
                     self.on.update(names)
             reply: dict[str, Any] = {"id": body["id"], "ok": error is None, "error": error, "result": body["id"]}
+        elif self.language == "strict":
+            reply = {"id": body["id"], "result": body["id"], **self.strictly(verb, names, error, take)}
         elif self.language == "ids":
             reply = {"re": body["op"], "ok": error is None, "error": error}
             if body["op"] == OF_A_CHANNEL.method:
@@ -142,6 +163,23 @@ class Exchange:
         # Not one of a topic that flows: nobody could tell it from the other news.
         early = [message for name, message in snapshots if self.overtakes and name.startswith("chain")]
         self.replies += [*early, *answers, *(message for _, message in snapshots if message not in early)]
+
+    def strictly(self, verb: str, names: list[str], error: dict[str, Any] | None, parts: bool) -> dict[str, Any]:
+        """What comes of it where all of a subscribe is refused for one topic that is subscribed, or for one that is bad."""
+        if self.restarts:
+            return {"ok": False, "error": {"message": "restarting", "code": REFUSED, "kind": "transient", "renew": True}}
+        if verb == "unsubscribe":
+            self.on.difference_update(names)
+        if verb != "subscribe":
+            return {"ok": error is None, "error": error}
+        bad = {name: {"message": "no such market", "code": REFUSED} for name in names if name[-1] in self.bad}
+        known = {name: {"message": "already", "code": REFUSED, "kind": "already"} for name in names if name in self.on}
+        if parts and (error is None or bad):
+            self.on.update(set(names) - bad.keys())
+            return {"ok": True, "not": {**bad, **known}}
+        error = next(iter(known.values()), None) if error is None else error
+        self.on.update(names if error is None else ())
+        return {"ok": error is None, "error": error}
 
     def carries(self, name: str) -> bool:
         """Whether news of this topic flow: on its own, or as one of all."""
@@ -171,13 +209,15 @@ class Conversation(RuleBasedStateMachine):
         self.said_at: list[float] = []
         self.said: set[int] = set()  # serials, in the language that shows them
         self.in_flight: dict[str, tuple[int, float]] = {}  # what was said last of a channel, and when, until it is answered
+        self.statements = 0  # said since somebody looked, in the languages that have one verb for all channels
+        self.quiet = False  # the exchange wants nothing new on this link
         self.asked: Counter[tuple[str, str]] = Counter()  # questions without an answer, by sink and topic
         self.had: set[tuple[str, str]] = set()  # sinks and topics whose snapshot they have had, and no hole since
 
     @property
     def has_ids(self) -> bool:
         """Whether replies tell which command they answer."""
-        return self.dialect.name == "swap"
+        return self.dialect.name in ("swap", "strict")
 
     @initialize(logs_in=st.booleans(), patience=st.sampled_from([None, None, 30.0]))
     def begin(self, logs_in, patience):
@@ -211,12 +251,15 @@ class Conversation(RuleBasedStateMachine):
                 continue
             body = json.loads(data)
             self.said_at.append(self.now)
+            assert not self.quiet, "said where nothing new is wanted"
+            assert body.get("head", {"now": str(self.now)}) == {"now": str(self.now)}, "a header of another moment"
             self.exchange.inbox.append(body)
+            self.statements += body.get("op") in ("sub", "unsub")
             if "id" in body:
                 assert body["id"] not in self.said, "said twice"
                 assert body["id"] not in self.settled, "said after its caller was told what became of it"
                 self.said.add(body["id"])
-            if self.has_ids and body["method"].endswith("subscribe"):
+            if "method" in body and body["method"].endswith("subscribe"):
                 channel = body["method"].rpartition("_")[0]
                 _, before = self.in_flight.get(channel, (0, -math.inf))
                 assert before + REPLY_LIMIT_S <= self.now, "two statements of one channel cross"
@@ -255,7 +298,7 @@ class Conversation(RuleBasedStateMachine):
             assert pending.serial == pending.reply.result, "another one's answer"
         if pending.command is not None and isinstance(pending.error, (ConnectionLost, RequestTimeout)):
             assert (pending.sent_at is not None) == pending.error.sent
-            assert self.dialect is not SWAP or (pending.serial in self.said) == pending.error.sent
+            assert not self.has_ids or (pending.serial in self.said) == pending.error.sent
 
     def cut(self) -> None:
         """The link is gone, with all that was on its way."""
@@ -270,6 +313,7 @@ class Conversation(RuleBasedStateMachine):
         self.in_flight.clear()
         self.asked.clear()
         self.had.clear()
+        self.quiet = False
         self.carry_out()
 
     def dial(self) -> None:
@@ -291,6 +335,9 @@ class Conversation(RuleBasedStateMachine):
             sinks = self.session.receive(message, self.now)
         self.had.update((sink, name) for name, sent in self.exchange.snapshots if sent is message for sink in sinks)
         answered = json.loads(message).get("id") if message.endswith(b"}") else None
+        body = json.loads(message) if message.endswith(b"}") else {}
+        self.quiet = self.quiet or "renew" in (body.get("error") or ())
+        answered = body.get("id")
         self.in_flight = {channel: said for channel, said in self.in_flight.items() if said[0] != answered}
         self.carry_out()
         return sinks
@@ -343,7 +390,9 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(data=st.data(), count=st.integers(1, 8), seconds=st.sampled_from([3.0, 30.0]))
     def submit(self, data, count, seconds):
-        command = data.draw(st.sampled_from([*COMMANDS, OF_A_CHANNEL] if self.dialect is IDS else COMMANDS))
+        dated = Command("order", ("dated",), header=lambda: {"now": str(self.now)})
+        more = {"ids": [OF_A_CHANNEL], "strict": [dated]}.get(self.dialect.name, [])
+        command = data.draw(st.sampled_from([*COMMANDS, *more]))
         for _ in range(count):
             self.pendings.append(self.session.submit(command, self.now, self.now + seconds))
         self.carry_out()
@@ -419,6 +468,36 @@ class Conversation(RuleBasedStateMachine):
         self.exchange.obey(kind)
         self.deliver_all()
 
+    @precondition(lambda self: self.dialect is STRICT and self.session.state == OPEN)
+    @rule(count=st.integers(0, 3), replay=st.booleans(), data=st.data())
+    def restart(self, count, replay, data):
+        """From one of the things on their way on, the exchange takes nothing new; those before are still to be answered."""
+        calls = [self.session.submit(Command("order", replay=replay), self.now, self.now + 30.0) for _ in range(count)]
+        self.pendings += calls
+        self.turn()
+        for _ in range(data.draw(st.integers(0, max(0, len(self.exchange.inbox) - 1)))):
+            self.exchange.obey()
+        self.exchange.restarts = True
+        if self.exchange.inbox:
+            refused = self.exchange.inbox[0]
+            self.exchange.obey()
+            if refused["op"] != "tell":
+                self.hear(self.exchange.replies.pop())
+
+    @precondition(lambda self: self.dialect is STRICT)
+    @rule(sink=st.sampled_from(SINKS), data=st.data(), take=st.booleans())
+    def find_subscribed(self, sink, data, take):
+        """What is stated for a wish is subscribed already in part, by an earlier statement perhaps."""
+        self.want(sink, data, 30.0)
+        self.turn()
+        for body in self.exchange.inbox:
+            if body["op"] == "sub":
+                # Not where a bad one is refused for that: what is subscribed in fact was in doubt, or the session knew of it.
+                if not any(name[-1] in self.exchange.bad for name in body["args"]):
+                    self.exchange.on.add(data.draw(st.sampled_from(body["args"])))
+        while self.exchange.inbox:
+            self.exchange.obey(take=take)
+
     @precondition(lambda self: self.exchange.replies)
     @rule(data=st.data(), twice=st.booleans())
     def deliver(self, data, twice):
@@ -491,6 +570,10 @@ class Conversation(RuleBasedStateMachine):
                 self.pong_all()
             elif self.dial_at == math.inf:
                 self.now = min(due, end)
+            if self.now < end - 300.0:
+                self.statements = 0
+        # All was answered a hundred seconds ago. What was silent may be stated again, seldom.
+        assert self.statements < 12, "the same is said for ever"
         self.settled_at_most_once()
         assert self.session.state == CLOSED or not any(self.asked.values()), "a question without an end"
         assert [] == [pending.command for pending in self.pendings if pending.serial not in self.settled]
@@ -518,11 +601,17 @@ class Conversation(RuleBasedStateMachine):
                     assert {(sink, name) for sink in self.who_wants(name)} <= self.had, f"no snapshot of {name} came"
 
 
-@pytest.mark.parametrize("dialect", [ASKED, DELTA, IDS], ids=lambda dialect: dialect.name)
-def test_conversations(dialect):
-    """In whatever order things happen, what is said above holds."""
+def converse(dialect: Dialect, examples: int) -> None:
+    """So many conversations in this language."""
     machine = type("Conversation", (Conversation,), {"dialect": dialect})
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     run_state_machine_as_test(
         machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=checks)
+        machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=checks)
     )
+
+
+@pytest.mark.parametrize("dialect", LANGUAGES.values(), ids=LANGUAGES)
+def test_conversations(dialect):
+    """In whatever order things happen, what is said above holds."""
+    converse(dialect, 60)
