@@ -345,6 +345,11 @@ class Shelf(Sandbox):
             if former.is_open:
                 super()._send(former, held)
 
+    def forget_spoils(self) -> None:
+        """What a schedule has left: the first snapshot of the next one is not asked for twice. Server thread."""
+        self.spoil.clear()
+        self._late.clear()
+
     def restart_them(self) -> None:
         """Have the books begin anew. Server thread."""
         self._books.restart_books()
@@ -361,6 +366,7 @@ class Run:
 
     def __init__(self, box: Shelf, readers: int) -> None:
         self.box = box
+        box._call(box.forget_spoils)
         self.ws = box.client(
             reconnect=Backoff(base=0.001, cap=0.01),
             ping_interval=PING_S,
