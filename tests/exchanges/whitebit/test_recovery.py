@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
+from exchange_facts import States
 
 from exchange_ws import WhiteBIT
 from exchange_ws.core import dialect as core_dialect
@@ -225,7 +226,8 @@ class Away:
         self.box = box
         self.gate = threading.Event()
         self.gate.set()
-        self.client = WhiteBIT(box.url, token=self.token, reconnect=SOON)
+        self._states = States()
+        self.client = WhiteBIT(box.url, token=self.token, reconnect=SOON, on_state=self._states)
         self.other = box.client(reconnect=SOON)
         self.other.request_balance_spot()
 
@@ -238,6 +240,7 @@ class Away:
         logins = len(self.box.wait_received("authorize"))
         self.gate.clear()
         self.box.drop()
+        self._states.wait("reconnecting")  # or what is asked for next may be said on the lost link
         self.box.wait_received("authorize", logins + 1)  # the other one's
         self.other.request_balance_spot()  # orders do not wait until it is answered
 
