@@ -1152,15 +1152,37 @@ def test_renewal_cut_short():
 
 
 @pytest.mark.parametrize("late", [(), (update("chain A"),)], ids=["", "after an update that was on its way"])
-def test_renewal_refused(late):
+@pytest.mark.parametrize(
+    "answer", [{"ok": False, "error": NO}, {"ok": True, "not": {"chain A": NO}}], ids=["whole", "by its name"]
+)
+def test_renewal_refused(late, answer):
     """Who had the topic hears that it is refused now, as after a reconnect; an update of before is no sign of the contrary."""
     talk = taken_off()
     talk.said(1.0)
     for message in late:
         talk.hears(message, 1.5)
-    talk.hears({"to": "sub", "ok": False, "error": NO}, 2.0)
+    talk.hears({"to": "sub", **answer}, 2.0)
     assert ([(ONE, 7)], []) == ([(sink, error.code) for sink, error in talk.decided().ended], talk.methods(3.0))
     assert (frozenset(), set()) == (talk.session.held(), talk.session._returning)
+
+
+@pytest.mark.parametrize("late", [(), (update("chain A"),)], ids=["", "after an update that was on its way"])
+def test_renewal_of_what_is_subscribed(late):
+    """The unsubscribe was answered, and did nothing: alone, "already" is a yes; of several, each is asked for by itself."""
+    talk = delta_with("chain A", "chain B")
+    talk.session.restate(topics("chain A", "chain B"))
+    talk.said(1.0)
+    talk.hears(UNSUBSCRIBED, 1.0)
+    talk.said(1.0)
+    for message in late:
+        talk.hears(message, 1.5)
+    already = {"to": "sub", "ok": False, "error": {"message": "already", "kind": "already"}}
+    talk.hears(already, 2.0)
+    assert ["sub chain A", "sub chain B"] == talk.methods(2.0)
+    talk.hears(already, 3.0)
+    talk.hears(SUBSCRIBED, 3.0)
+    routes = talk.session.routes
+    assert ([], (ONE,), (ONE,)) == (talk.decided().ended, routes[b"chain A"], routes[b"chain B"])
 
 
 def test_renewal_unanswered():

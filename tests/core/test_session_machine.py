@@ -127,6 +127,8 @@ class Exchange:
             error = {"message": "not now", "kind": kind}
         elif verb == "subscribe" and any(name[-1] in self.bad for name in names):
             error = {"message": "no such market", "code": REFUSED}
+        elif verb == "subscribe" and any(name.startswith("chain") and name in self.on for name in names):
+            error = {"message": "subscribed already", "kind": "already"}  # and the others of the same breath are not
         if self.language == "swap":
             if verb in ("subscribe", "unsubscribe"):
                 channel = body["method"].rpartition("_")[0]
