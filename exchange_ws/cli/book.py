@@ -51,7 +51,7 @@ def add(commands: Any) -> None:
         description="Keep an order book: a live ladder on a terminal, else one JSON object a line for each change.",
         epilog=examples(
             "book whitebit BTC_USDT",
-            "book bybit-spot-v3 BTCUSDT --depth 20 --seconds 60",
+            "book bybit-v5 BTCUSDT depth=200 --depth 20 --seconds 60",
             "book bitzoom BTCUSDT --sandbox --count 3 --json",
         ),
     )
