@@ -1162,6 +1162,7 @@ class Session:
             error = None
         refusals = self._refusals(reply, command) if error is None else {}
         confirmed = command.states.difference(refusals)
+        found = confirmed - self._returning if known else self._found_subscribed(reply, confirmed - self._returning)
         # What came of them since was on its way when they were unsubscribed, and no sign that they are subscribed again.
         self._off_wire((command.states if error is not None else frozenset(refusals)) & self._returning & self._stated)
         places = self._own_places(reply, confirmed) if error is None and confirmed else []
@@ -1181,6 +1182,8 @@ class Session:
             self._returning -= confirmed
             self._mark(confirmed)
             self._confirm(confirmed)
+            # Its snapshot was sent when it was subscribed in fact, and is not sent again.
+            self.restate(frozenset(topic for topic in found if topic.renewable and topic.opens_with_snapshot))
             if refusals:
                 self._part_refused(command, refusals, now)
             self._release_early()
@@ -1220,6 +1223,12 @@ class Session:
             self._log(logging.WARNING, "%s: %s refuses %r, which was not asked for", self.name, command.method, key)
         parts = {named[key]: refusal for key, refusal in reply.refused.items() if key in named}
         return {topic: refusal for topic, refusal in parts.items() if refusal.kind != ALREADY}  # which is as good as done
+
+    @staticmethod
+    def _found_subscribed(reply: Reply, topics: frozenset[Topic]) -> frozenset[Topic]:
+        """Those of *topics* that were subscribed before they were stated."""
+        known = {key for key, refusal in reply.refused.items() if refusal.kind == ALREADY}
+        return frozenset(topic for topic in topics if topic.key in known)
 
     def _part_refused(self, command: Command, refusals: Mapping[Topic, Refusal], now: float) -> None:
         """These topics of *command* were refused by name, so nobody has to be tried: who waits for one of them is told."""

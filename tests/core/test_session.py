@@ -1620,6 +1620,20 @@ def test_part_subscribed_already():
     assert ([None], {b"tick A", b"tick B"}, []) == (errors(pending), set(talk.session.routes), talk.said(2.0))
 
 
+@pytest.mark.parametrize("answer", [{"ok": False, "error": ALREADY_IS}, {"ok": True, "not": {"chain A": ALREADY_IS}}])
+def test_the_snapshot_of_what_was_subscribed_already(answer):
+    """It was sent before anybody waited for it, so the topic is renewed; once, whatever that is answered."""
+    talk = Talk(DELTA).opened()
+    pending = talk.want(ONE, "chain A")
+    talk.said(0.0)
+    talk.hears({"to": "sub", **answer}, 1.0)
+    assert ([None], ["unsub chain A"]) == (errors(pending), talk.methods(1.0))
+    talk.hears(UNSUBSCRIBED, 2.0)
+    assert ["sub chain A"] == talk.methods(2.0)
+    talk.hears({"to": "sub", **answer}, 3.0)
+    assert ([], (ONE,)) == (talk.said(4.0), talk.session.routes[b"chain A"])
+
+
 def test_subscribed_already_where_statements_replace():
     """There no topic can be in the way of another: it is a refusal as any."""
     talk = subscribed("price A")
