@@ -50,16 +50,15 @@ def restarting(book: Book, update: BookUpdate) -> str:
     """
     As `consecutive`, of an exchange that counts from 1 again when it has restarted, and begins with a whole book then.
 
-    A change with the number 1 is no such book, and follows none. Nor does one with a lower number and a later time than those
-    of the last update: such a book was missed. A whole book with the number of the last update says that nothing has changed,
-    and is left out; unless that is 1, since it may have restarted twice.
+    A change with the number 1 is no such book, and follows none. Nor does one whose number is not higher than that of the last
+    update, but its time is later: such a book was missed. A whole book with the number of the last update says that nothing
+    has changed, and is left out; unless that is 1, since it may have restarted twice.
     """
-    number, last = update.sequence, book.sequence
     if update.kind == "snapshot":
-        return SKIP if number is not None and 1 != number == last else TAKE
-    says = BREAK if number == 1 else consecutive(book, update)
+        return SKIP if update.sequence is not None and 1 != update.sequence == book.sequence else TAKE
+    says = BREAK if update.sequence == 1 else consecutive(book, update)
     later = update.time is not None and book.time is not None and update.time > book.time
-    return BREAK if says == SKIP and later and number != last else says
+    return BREAK if says == SKIP and later else says
 
 
 def whole(book: Book, update: BookUpdate) -> str:

@@ -7,7 +7,8 @@ An order book is what the exchange has, or says that it is not: random updates, 
 *On paper*, the sandbox's own side makes the updates of a market of which the true book is known at each of them; some are
 left out, come twice, or change places. After each update, a book that says that it is whole equals the truth, and where the
 exchange links its updates, every one that does not follow is noticed. "consecutive" are WhiteBIT's updates with numbers that
-rise by one. Where numbers begin with 1 again after a restart, the exchange restarts now and then.
+rise by one. Where numbers begin with 1 again after a restart, the exchange restarts now and then; the whole book that it sends
+then is not tampered with, since no number would tell.
 
 *Over sockets*, a live book meets the same, and links that break, freeze and are cut, while threads read it. Each state that
 was read and said to be whole is one that the exchange had, and once all is well again the book is the exchange's present one.
@@ -222,12 +223,14 @@ def tampered(all_said: Sequence[Said], deeds: Sequence[tuple[str, int]], sums: C
         if len(changed) < 3:
             break
         at = 1 + where % (len(changed) - 2)  # the first snapshot, and one to notice it by, stay
+        if 1 in (changed[at].update.sequence, changed[at + 1].update.sequence):
+            continue  # restarts
         sums[deed] += 1
         if deed == "left out":
             del changed[at]
         elif deed == "twice":
             changed.insert(at, changed[at])
-        elif changed[at + 1].update.sequence != 1:  # a restart: numbers cannot tell what that has overtaken
+        else:
             changed[at], changed[at + 1] = changed[at + 1], changed[at]
     return changed
 
@@ -329,7 +332,11 @@ class Shelf(Sandbox):
         for line in books:
             self.truths.setdefault(numbers[line], self.facts.truth(self, *self.book_of))
         late, self._late = self._late, []
-        deed = self.spoil.pop(0) if self.spoil else None
+        restarted = self.facts.restarts and any(numbers[line][0] == 1 for line in books)
+        if restarted:  # neither spoiled nor overtaken
+            self._send_late(late)
+            late = []
+        deed = self.spoil.pop(0) if self.spoil and not restarted else None
         if deed is not None and len(numbers) > len(books):  # a confirmation came with it, which is not ours to lose
             super()._send(link, "\n".join(line for line in numbers if line not in books))
             text = "\n".join(books)
@@ -341,6 +348,9 @@ class Shelf(Sandbox):
             super()._send(link, text)
         if deed == "twice":
             super()._send(link, text)
+        self._send_late(late)
+
+    def _send_late(self, late: list[tuple[Any, str]]) -> None:
         for former, held in late:
             if former.is_open:
                 super()._send(former, held)
