@@ -621,12 +621,14 @@ def test_stats(box, ws, subscribe, facts):
     assert (subscription,) == ws.subscriptions
 
 
-def test_no_secret_is_shown(box, make, subscribe, caplog):
+def test_no_secret_is_shown(box, make, states, facts, caplog):
     """No secret of the sandbox is in a repr or a log line, of whatever level."""
     caplog.set_level(logging.DEBUG, "exchange_ws.core")
-    ws = make()
-    subscription = subscribe()
+    ws = make(on_state=states)
+    words, params = facts["topic"]
+    subscription = ws.subscribe(*words, **params)
     box.drop()
+    states.wait("reconnecting")
     there(ws, subscription)
     shown = f"{ws!r} {subscription!r} {ws._options!r} {ws._endpoints!r} {caplog.text}"
     assert [] == [secret for secret in (box.api_secret, box.token) if secret in shown]

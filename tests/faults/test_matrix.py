@@ -502,7 +502,10 @@ def test_token_expired_at_relogin(scene):
     stale = scene.make(api_key=None, api_secret=None, token=scene.box.token) if scene.name == "whitebit" else scene.make()
     public, private = scene.subscribe(stale), scene.subscribe(stale, "private topic")
     scene.box.expire_tokens()
+    scene.log.rest()
     scene.box.drop()
+    for _ in connections_of(stale):  # before it is noticed, a ping is said on a link that is lost
+        scene.log.wait("; next try in", SOON_S)
     assert AuthenticationError is type(later(lambda: list(private)).get(timeout=LIMIT_S))
     there(stale, public)
     scene.box.step(STEPS)
