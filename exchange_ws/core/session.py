@@ -968,6 +968,7 @@ class Session:
             self._returning -= new & self._unsure  # too late to be of before
             self._unsure -= new
             self._confirm(new)
+            self._renew_found(new & self._apart)
         sinks = {id(join.sink): join.sink for join, topic in found if topic not in join.needs}
         if not sinks:
             self._count_unrouted(update.keys[0])
@@ -1182,8 +1183,7 @@ class Session:
             self._returning -= confirmed
             self._mark(confirmed)
             self._confirm(confirmed)
-            # Its snapshot was sent when it was subscribed in fact, and is not sent again.
-            self.restate(frozenset(topic for topic in found if topic.renewable and topic.opens_with_snapshot))
+            self._renew_found(found)
             if refusals:
                 self._part_refused(command, refusals, now)
             self._release_early()
@@ -1191,6 +1191,7 @@ class Session:
             # Some of them are, and perhaps not all: only of one alone that is told for sure.
             self._apart |= command.states
             self._unsure |= command.states - self._stated
+            self._renew_found(command.states & self._stated)  # what came of these was not because of this statement
             self._release_early()
         elif reply.error is not None and reply.error.renew:
             self._release_early()  # it is said again on the next link, as all that is wanted is
@@ -1229,6 +1230,10 @@ class Session:
         """Those of *topics* that were subscribed before they were stated."""
         known = {key for key, refusal in reply.refused.items() if refusal.kind == ALREADY}
         return frozenset(topic for topic in topics if topic.key in known)
+
+    def _renew_found(self, topics: Iterable[Topic]) -> None:
+        """These were subscribed before they were stated: their snapshots were sent then, and are not sent again."""
+        self.restate(frozenset(topic for topic in topics if topic.renewable and topic.opens_with_snapshot))
 
     def _part_refused(self, command: Command, refusals: Mapping[Topic, Refusal], now: float) -> None:
         """These topics of *command* were refused by name, so nobody has to be tried: who waits for one of them is told."""
