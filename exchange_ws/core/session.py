@@ -840,7 +840,8 @@ class Session:
             self._said[pending.serial] = command
             self._doubted -= command.states
             for join in self._joins:
-                join.late -= command.states
+                if join.late:
+                    join.late -= command.states
             self._saying.update({topic.channel for topic in command.states | command.drops})
             yield self._say(pending, now)
         self._dirty -= channels
@@ -1436,7 +1437,8 @@ class Session:
         """Who wants *topics* has to wait for a reply or an update that confirms them anew."""
         for join in self._joins:
             join.needs |= join.topics.intersection(topics)
-            join.late.difference_update(topics)
+            if join.late:
+                join.late.difference_update(topics)
         self._reroute()
 
     def _mark(self, topics: frozenset[Topic]) -> None:
@@ -1452,7 +1454,7 @@ class Session:
         if self._watch and self._look_at == math.inf:
             self._look_at = self._heard_at + LOOK_S
         for join in list(self._joins):
-            join.needs -= known - join.late
+            join.needs -= known - join.late if join.late else known  # or a thousand wishes would copy a thousand topics each
             if not join.needs and not join.pending.settled:
                 self._settle(join.pending)
             if not join.needs and join.trial:
