@@ -567,8 +567,9 @@ def test_heartbeat_counts_from_our_last_message(line):
     interval = 0.3
 
     def script(talk, exchange):
-        talk.agree(talk.ask())
-        since = time.monotonic()
+        while (request := talk.ask())["method"] == "ping":  # who was to subscribe was held up
+            talk.agree(request)
+        talk.agree(request)
         talk.connection.socket.settimeout(0.01)
         while True:
             talk.say(update("price A"))
@@ -581,15 +582,16 @@ def test_heartbeat_counts_from_our_last_message(line):
                     continue
                 raise
             talk.connection._buffer = data
-            exchange.told.put((talk.ask()["method"], time.monotonic() - since))
+            exchange.told.put((talk.ask()["method"], time.monotonic()))
             return
 
     with Exchange(script, serve) as peer:
         one = line(peer.address, ping_interval=interval).opened()
+        since = time.monotonic()
         one.want("price A")
-        method, after = peer.hear()
+        method, heard = peer.hear()
     assert "ping" == method
-    assert interval - 0.05 < after < SOON_S
+    assert interval <= heard - since < SOON_S
 
 
 def test_silent_peer_is_found_by_its_pong(line):
