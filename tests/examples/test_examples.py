@@ -23,7 +23,7 @@ import attrs
 import pytest
 from displays import display
 
-from exchange_ws import ConnectionLost, RequestRejected, RequestTimeout
+from exchange_ws import ConnectionLost, RequestRejected, RequestTimeout, merge
 from exchange_ws.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -228,25 +228,33 @@ def test_spread_watcher(outcome):
     assert (3, True) == (len(lines), all(abs(a - b) >= Decimal("0.1") for a, b in zip(spreads, spreads[1:])))
 
 
-def test_account_watcher(outcome):
-    """Fills add up to what their order says is filled."""
-    _, lines, errors = outcome(only("account_watcher.py whitebit"))
-    fills: Counter[str] = Counter()
-    filled = {}
-    for line in lines:
-        if match := re.fullmatch(r"fill +\w+ (\d+): \w+ (\S+) at \S+", line):
-            fills[match[1]] += Decimal(match[2])
-        if match := re.fullmatch(r"order +\w+ (\d+): .* at \S+, (\S+) filled: FILLED", line):
-            filled[match[1]] = Decimal(match[2])
-    assert (8, True, filled) == (len(lines), filled != {}, dict(fills))
-    assert {"whitebit: connecting", "whitebit: open", "whitebit: closed"} == set(errors)
-
-
-def test_account_watcher_speaks_of_every_exchange_alike(outcome):
-    """The same words for another exchange's account."""
-    _, lines, _ = outcome(only("account_watcher.py bybit-v5"))
+@pytest.mark.parametrize(("command", "count"), [("account_watcher.py whitebit", 8), ("account_watcher.py bybit-v5", 12)])
+def test_account_watcher(outcome, command, count):
+    """So many lines, in the same words for every exchange; which of them come first, who ticks in real time does not know."""
+    _, lines, errors = outcome(only(command))
     kinds = {line.split()[0] for line in lines}
-    assert (12, {"order", "fill", "balance"}) == (len(lines), kinds - {"position"})  # those come with derivatives only
+    assert (count, set()) == (len(lines), kinds - {"order", "fill", "balance", "position"})
+    name = command.split()[1]
+    assert {f"{name}: connecting", f"{name}: open", f"{name}: closed"} == set(errors)
+
+
+def test_account_watcher_tells_each_fill(box):
+    """The fills of an order add up to what it says is filled in the end."""
+    example = load("account_watcher")
+    fills: Counter[str] = Counter()
+    filled: dict[str, Decimal] = {}
+    with box.client() as ws, merge(*(ws.subscribe(*words) for words in example.CHANNELS["whitebit"])) as merged:
+        for _ in range(40):
+            box.step(5)
+            ws.ping()  # its answer comes behind what the account was told
+            while merged.qsize():
+                text = example.line(merged.get_nowait())
+                if match := re.fullmatch(r"fill +\w+ (\d+): \w+ (\S+) at \S+", text):
+                    fills[match[1]] += Decimal(match[2])
+                if match := re.fullmatch(r"order +\w+ (\d+): .* at \S+, (\S+) filled: FILLED", text):
+                    filled[match[1]] = Decimal(match[2])
+    assert len(filled) > 1
+    assert filled == {order: fills[order] for order in filled}
 
 
 def test_candle_builder(outcome, folder):
