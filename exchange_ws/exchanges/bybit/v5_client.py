@@ -857,8 +857,9 @@ class BybitV5(BybitClient):
         return self._batch("order.cancel-batch", CANCEL, orders, category, timeout)
 
     def _order(self, op: str, fields: dict[str, Any], category: str | None, timeout: float | None) -> dict[str, Any]:
-        reply = self._trade(op, ({"category": self._category(category), **fields},), timeout)
-        data = reply.get("data")
+        args = ({"category": self._category(category), **fields},)
+        check_request(op, args)  # what has no JSON would be found when it is said, and cost the connection and its other orders
+        data = self._trade(op, args, timeout).get("data")
         told = dict(data) if isinstance(data, dict) else {}
         if not told.get("orderLinkId") and "orderLinkId" in fields:
             told["orderLinkId"] = fields["orderLinkId"]  # accepted, and known by that name whatever the answer left out
@@ -884,8 +885,9 @@ class BybitV5(BybitClient):
                 limit="orders of a batch",
                 source=BATCH_SOURCE,
             )
-        reply = self._trade(op, ({"category": category, "request": said},), timeout)
-        results = _results(op, said, reply)
+        args = ({"category": category, "request": said},)
+        check_request(op, args)  # as in `_order`
+        results = _results(op, said, self._trade(op, args, timeout))
         failed = sum(result.error is not None for result in results)
         if failed:
             log.warning("%s: %s: %d of %d orders were refused", self.name, op, failed, len(results))

@@ -781,6 +781,15 @@ def test_an_order_of_unknown_outcome(box, ws):
     assert messages[1]["args"][0]["orderLinkId"] == error.request["params"][0]["orderLinkId"]
 
 
+@pytest.mark.parametrize("what", [object(), {1}, float("nan"), "\ud800", [b""]], ids=["object", "set", "nan", "half", "bytes"])
+def test_orders_without_json_are_not_sent(box, ws, what):
+    """What cannot be said is found before it is tried: it costs neither the connection nor the orders on their way there."""
+    order = {**BUY, "smpType": [what]}
+    for call in (lambda: ws.order_create(**order), lambda: ws.order_create_batch([order])):
+        error = raised(call)
+        assert (UsageError, 0) == (type(error), box.connections)
+
+
 def test_demo_has_no_orders(make):
     """Demo trading has no orders over WebSocket: nothing is sent to where real ones are placed."""
     ws = BybitV5(demo=True, api_key="key", api_secret="secret")
