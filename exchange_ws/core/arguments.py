@@ -33,7 +33,7 @@ def checked_amount(name: str, value: Any, *, or_zero: bool = False) -> str:
     if number is None or not number.is_finite() or number < 0 or (number == 0 and not or_zero):
         least = "of 0 or more" if or_zero else "above 0"
         raise UsageError(f"{name} {value!r}: takes a number {least}, as text, Decimal or int (a float is not exact)")
-    return f"{number:f}"
+    return f"{number.copy_abs():f}"  # of 0 without a sign
 
 
 def checked_integer(name: str, value: Any, low: int, high: int | None = None) -> int:

@@ -935,7 +935,8 @@ def _checked_category(name: str, value: Any) -> str:
 
 
 def _symbol(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch("[0-9A-Z-]+", value):
+    # A point is in the strike prices of some options.
+    if not isinstance(value, str) or not re.fullmatch("[0-9A-Z.-]+", value):
         raise UsageError(f'{name} {value!r}: takes a symbol in capitals, such as "BTCUSDT"')
     return value
 
@@ -1047,8 +1048,8 @@ class _Form:
         The exchange says nothing of a field that it does not know: a mistyped "reduce_onyl" would be an order that increases.
         So what is none of the vendor's by its looks is refused here.
         """
-        if name == "category":
-            raise UsageError("category: of the whole call, and not of one order of a batch")
+        if name in ("category", "timeout"):
+            raise UsageError(f"{name}: of the whole call, and not of one order of a batch")
         if name in _FIELDS or not isinstance(name, str) or not re.fullmatch("[A-Za-z][A-Za-z0-9]*", name):
             raise UsageError(f"{name!r}: no such field of an order; there are {', '.join(sorted(self.keywords))}")
         if _KEYWORDS.get(name) in self.keywords:

@@ -203,6 +203,17 @@ def test_found_by_name():
             {"symbol": "BTCUSDT", "orderId": "17", "qty": "2", "takeProfit": "0", "orderIv": "0.1"},
         ),
         (
+            AMEND,
+            {"symbol": "XRP-27DEC26-0.55-C", "order_id": "17", "take_profit": "-0", "price": Decimal("1E-8"), "qty": 10**30},
+            {
+                "symbol": "XRP-27DEC26-0.55-C",
+                "orderId": "17",
+                "takeProfit": "0",
+                "price": "0.00000001",
+                "qty": "1" + 30 * "0",
+            },
+        ),
+        (
             CANCEL,
             {"symbol": "BTC-27DEC26-70000-C", "client_id": "a", "order_id": None},
             {"symbol": "BTC-27DEC26-70000-C", "orderLinkId": "a"},
@@ -242,6 +253,7 @@ def test_generated_client_ids():
         (CREATE, {**BUY, 5: "x"}, "5: no such field of an order"),
         (CREATE, {**BUY, "orderLinkId": "mine"}, "orderLinkId: say client_id"),
         (CREATE, {**BUY, "category": "linear"}, "category: of the whole call"),
+        (CREATE, {**BUY, "timeout": 5}, "timeout: of the whole call"),
         (CREATE, {**BUY, "slippageTolerance": 0.5}, "slippageTolerance 0.5: takes text, a Decimal or an integer"),
         (CREATE, ["BTCUSDT"], "an order: takes a dict of its fields, not list"),
         (AMEND, {"symbol": "BTCUSDT", "price": 1}, "an order is named by either its order_id or its client_id"),
