@@ -106,6 +106,7 @@ def _refusal(error: dict[str, Any] | None) -> Refusal | None:
         error.get("kind", REJECTED),
         error.get("retry_after_s"),
         renew="renew" in error,
+        narrow="narrow" in error,
     )
 
 

@@ -121,6 +121,7 @@ class Refusal:
     kind: str = REJECTED
     retry_after_s: float | None = None
     renew: bool = False  #: nothing new may be said on this connection; what is under way finishes, and another takes its place
+    narrow: bool = False  #: too many of this kind of call: calls of other kinds are not meant, and are said meanwhile
 
 
 @attrs.frozen

@@ -1074,7 +1074,7 @@ class Session:
             # Not its words: they may repeat what was said, a key perhaps.
             self._log(logging.DEBUG, "%s: %s was refused, code %s", self.name, command.method, refusal.code)
             self._settle(pending, error=refused(refusal, command), reply=reply)
-            if refusal.kind == TOO_MANY:
+            if refusal.kind == TOO_MANY and not refusal.narrow:
                 self._pause_until = now + (refusal.retry_after_s or THROTTLE_S)
         self._follow(pending, reply, now)
 

@@ -1416,6 +1416,16 @@ def test_too_many_calls():
     assert ([RateLimited], [], ["query"]) == (errors(pending), talk.said(1.0), talk.methods(1.0 + THROTTLE_S))
 
 
+def test_too_many_calls_of_a_kind():
+    """Where the exchange counts them apart, only the refused call's caller has to wait: a cancel does not for placed orders."""
+    talk = Talk().opened()
+    pending = talk.session.submit(QUERY, 0.0, 500.0)
+    told = {"message": "slow down", "kind": "too many", "retry_after_s": 7.0, "narrow": True}
+    talk.answers(talk.said(0.0)[0]["id"], 1.0, told)
+    talk.session.submit(QUERY, 1.0, 500.0)
+    assert ([7.0], ["query"]) == ([error.retry_after_s for error in errors(pending)], talk.methods(1.0))
+
+
 def test_pings_do_not_pause():
     """The heartbeat goes on while the exchange wants a pause: it is what keeps the connection."""
     talk = subscribed("price A")

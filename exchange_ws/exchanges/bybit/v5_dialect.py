@@ -132,6 +132,7 @@ REFUSALS = {
     10016: TRANSIENT,  # internal error, or restarting
     10019: TRANSIENT,  # restarting
 }
+BUSY_KIND = 10006  # each kind of operation is counted by itself: one may cancel when one may place no more
 RESTARTING = 10019  # nothing new is taken on this connection, what is under way finishes, and a new one is to be made
 #: The same by what a refusal says, where there are no codes (observed).
 _TEXTS = {"already subscribed": ALREADY, "request not authorized": UNAUTHORIZED}
@@ -295,7 +296,8 @@ def _traded(body: dict[str, Any]) -> Reply:
     if kind == REJECTED and body.get("op") == "auth":
         kind = UNAUTHORIZED
     wait_s = _wait_s(body.get("header")) if kind == TOO_MANY else None
-    refusal = Refusal(number, _reason(body.get("retMsg")), kind, wait_s, renew=number == RESTARTING)
+    text = _reason(body.get("retMsg"))
+    refusal = Refusal(number, text, kind, wait_s, renew=number == RESTARTING, narrow=number == BUSY_KIND)
     return Reply("" if key is None else key, False, body, refusal, alone=key is None)
 
 

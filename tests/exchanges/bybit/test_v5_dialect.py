@@ -432,11 +432,16 @@ def test_kinds_of_refusals_by_their_words(text, kind):
     ],
 )
 def test_kinds_of_refusals_by_their_codes(code, kind):
-    """Order entry has codes; 10019 says that another connection is to be made. A login is refused for what it is, or later."""
+    """
+    Order entry has codes. A login is refused for what it is, or later.
+
+    10019 says that another connection is to be made, 10006 that there were too many operations of one kind, and not of others.
+    """
     assert set(REFUSALS) <= {10003, 10004, 10005, 10010, 33004, 10006, 10403, 10429, 20003, 10016, 10019}
     body = {"reqId": "1", "retCode": code, "retMsg": "no", "op": "order.create", "connId": "x"}
     error = decode(compact(body)).error
     assert (kind, code == 10019, None) == (error.kind, error.renew, error.retry_after_s)
+    assert (code == 10006) == error.narrow
     login = decode(compact({**body, "op": "auth"})).error
     assert (UNAUTHORIZED if kind == REJECTED else kind) == login.kind
 
