@@ -73,7 +73,17 @@ class ConnectionLost(ExchangeError):
 
 
 class ConnectionClosed(ExchangeError):
-    """`close()` was called, on this thread or another; or the process was forked since."""
+    """
+    `close()` was called, on this thread or another; or the process was forked since.
+
+    `sent` is True when a request was under way then: **its outcome is unknown**, as that of one that was lost.
+    """
+
+    def __init__(self, message: str = "", *, sent: bool = False, request: Any = None) -> None:
+        super().__init__(message)
+        self.sent = sent
+        #: The request (secrets removed), or None where it was not one that was ended.
+        self.request = request
 
 
 class RequestTimeout(ExchangeError, TimeoutError):

@@ -717,10 +717,11 @@ class Session:
     def _loss_of(pending: Pending, error: ExchangeError) -> ExchangeError:
         assert pending.command is not None
         sent = pending.sent_at is not None
-        if isinstance(error, ConnectionClosed):
-            return ConnectionClosed(f"{pending.command.method}: the connection was closed")
         told = "its outcome is unknown" if sent else "it was never sent"
-        lost = ConnectionLost(f"{pending.command.method}: {told}: {error}", sent=sent, request=pending.command.shown())
+        text, shown = f"{pending.command.method}: {told}: {error}", pending.command.shown()
+        if isinstance(error, ConnectionClosed):
+            return ConnectionClosed(text, sent=sent, request=shown)
+        lost = ConnectionLost(text, sent=sent, request=shown)
         if isinstance(error, ConnectionLost):
             lost.close_code, lost.close_reason = error.close_code, error.close_reason
         lost.__cause__ = error
@@ -728,9 +729,9 @@ class Session:
 
     @classmethod
     def _end_of(cls, pending: Pending, error: ExchangeError) -> ExchangeError:
-        """What ended the session, as the error of *pending*: of a loss, whether that had left."""
+        """What ended the session, as the error of *pending*: of a loss or a close, whether that had left."""
         is_call = pending.command is not None
-        return cls._loss_of(pending, error) if is_call and isinstance(error, ConnectionLost) else error
+        return cls._loss_of(pending, error) if is_call and isinstance(error, (ConnectionClosed, ConnectionLost)) else error
 
     def _end(self, event: str, error: ExchangeError) -> None:
         self._step(event)

@@ -334,6 +334,20 @@ def test_the_request_of_a_doubt():
     assert [shown, {"method": "key", "params": "(hidden)"}, shown, shown] == [call.error.request for call in calls]
 
 
+def test_the_request_of_a_close():
+    """An order that was under way when somebody closed is in doubt as one that was lost; one that had to wait is not."""
+    talk = Talk(requests=Pace(2, 60.0, "made up")).opened()  # of which pings keep one
+    order = Command("order", [{"symbol": "A", "id": "mine"}])
+    calls = [talk.session.submit(order, 0.0, 9.0) for _ in range(2)]
+    talk.said(0.0)
+    talk.session.close(1.0)
+    calls.append(talk.session.submit(order, 2.0, 9.0))
+    shown = {"method": "order", "params": [{"symbol": "A", "id": "mine"}]}
+    assert [(ConnectionClosed, sent, shown) for sent in (True, False, False)] == [
+        (type(call.error), call.error.sent, call.error.request) for call in calls
+    ]
+
+
 @pytest.mark.parametrize("command", [ORDER, QUERY], ids=["order", "query"])
 def test_no_reconnect_and_never_sent(command):
     """A loss that ends everything says of each call whether it had left: not of one that waits, nor of one that comes later."""

@@ -132,7 +132,7 @@ class BybitV5(BybitClient):
       A new order gets one in any case; one that was not given is generated, and is in the result and in the error's `request`.
     - They are sent once at most. `ConnectionLost` tells: ``sent=False``, the order never left; ``sent=True``, **its outcome is
       unknown**: look for its `client_id` among the orders (by REST, or on the ``order`` topic) before placing it again.
-      `RequestTimeout` has `sent` too.
+      `RequestTimeout` has `sent` too, and `ConnectionClosed`, should another thread close the client meanwhile.
     - A refusal raises `RequestRejected` with the vendor's `code`; too many requests `RateLimited`, with `retry_after_s` where
       the exchange tells it.
     - Amounts and prices are text, `Decimal` or int, never float. Sides and order types are "buy" and "sell", "limit" and
