@@ -35,7 +35,14 @@ from exchange_ws.core.dialect import CatchUp, Dialect, Found
 from exchange_ws.core.messages import PING, Command, Limits, Pace
 from exchange_ws.core.recovery import Asked
 from exchange_ws.core.session import CLOSED, OPCODE_PING, OPEN, Backoff, Pending, Session
-from exchange_ws.errors import AuthenticationError, ConnectFailed, ConnectionLost, RequestTimeout, SubscriptionRejected
+from exchange_ws.errors import (
+    AuthenticationError,
+    ConnectFailed,
+    ConnectionClosed,
+    ConnectionLost,
+    RequestTimeout,
+    SubscriptionRejected,
+)
 
 PACE = Pace(12, 20.0, "made up")
 REPLY_LIMIT_S = 10.0
@@ -292,7 +299,7 @@ class Conversation(RuleBasedStateMachine):
         """What a wait has ended with is true."""
         if self.has_ids and pending.reply is not None and pending.error is None:
             assert pending.serial == pending.reply.result, "another one's answer"
-        if pending.command is not None and isinstance(pending.error, (ConnectionLost, RequestTimeout)):
+        if pending.command is not None and isinstance(pending.error, (ConnectionClosed, ConnectionLost, RequestTimeout)):
             assert (pending.sent_at is not None) == pending.error.sent
             assert not self.has_ids or (pending.serial in self.said) == pending.error.sent
 
