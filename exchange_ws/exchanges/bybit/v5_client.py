@@ -1073,10 +1073,13 @@ def _results(op: str, said: Sequence[Mapping[str, Any]], reply: Mapping[str, Any
     Before February 2025 there were no codes; an order without an id was refused then.
     """
     rows, codes = (_listed(reply.get(part)) for part in ("data", "retExtInfo"))
-    if len(rows) != len(said) or (codes and len(codes) != len(said)):
+    ids = [fields.get("orderLinkId") for fields in said]
+    # One that is another order's of this batch: what stands beside it would be taken for the wrong one's fate.
+    elsewhere = any(row.get("orderLinkId") in ids for name, row in zip(ids, rows) if row.get("orderLinkId") not in ("", None, name))
+    if elsewhere or len(rows) != len(said) or (codes and len(codes) != len(said)):
         names = ", ".join(fields.get("orderLinkId") or fields["orderId"] for fields in said)
         raise WireError(
-            f"{op}: the exchange took {len(said)} orders, and its answer is not about so many:"
+            f"{op}: the exchange took {len(said)} orders, and its answer does not tell them apart:"
             f" look for these before placing them again: {names}"
         )
     results = []

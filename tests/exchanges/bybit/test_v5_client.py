@@ -304,6 +304,8 @@ def test_results_without_codes():
         {"data": {"list": [{"orderId": "1"}]}},
         {"data": {"list": [{"orderId": "1"}, {"orderId": "2"}]}, "retExtInfo": {"list": [{"code": 0}]}},
         {"data": {"list": [{"orderId": "1"}, "2"]}},
+        {"data": {"list": [{"orderId": "2", "orderLinkId": "b"}, {"orderId": "", "orderLinkId": "a"}]}},
+        {"data": {"list": [{"orderId": "2", "orderLinkId": "b"}, {"orderId": "", "orderLinkId": ""}]}},
     ],
 )
 def test_results_that_cannot_be_told_apart(reply):
