@@ -21,7 +21,7 @@ from exchange_ws.core.messages import REJECTED, Command, Refusal, Topic
 from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import LimitExceeded, RequestRejected, UsageError, WireError
 from exchange_ws.exchanges.bybit.base import CLOCK_LIMIT_S, HOST, TESTNET_HOST, BybitClient, check_request
-from exchange_ws.exchanges.bybit.v5_dialect import CATEGORIES, PRIVATE, PUBLIC, REFUSALS, STATUS, TRADE, topics
+from exchange_ws.exchanges.bybit.v5_dialect import CATEGORIES, PRIVATE, PUBLIC, REFUSALS, STATUS, TRADE, code_of, topics
 from exchange_ws.orderbook import restarting
 
 if TYPE_CHECKING:
@@ -1074,8 +1074,9 @@ def _results(op: str, said: Sequence[Mapping[str, Any]], reply: Mapping[str, Any
     """
     rows, codes = (_listed(reply.get(part)) for part in ("data", "retExtInfo"))
     ids = [fields.get("orderLinkId") for fields in said]
+    told = [row.get("orderLinkId") or name for name, row in zip(ids, rows)]
     # One that is another order's of this batch: what stands beside it would be taken for the wrong one's fate.
-    elsewhere = any(row.get("orderLinkId") in ids for name, row in zip(ids, rows) if row.get("orderLinkId") not in ("", None, name))
+    elsewhere = any(name != own and name in ids for name, own in zip(told, ids))
     if elsewhere or len(rows) != len(said) or (codes and len(codes) != len(said)):
         names = ", ".join(fields.get("orderLinkId") or fields["orderId"] for fields in said)
         raise WireError(
@@ -1084,16 +1085,14 @@ def _results(op: str, said: Sequence[Mapping[str, Any]], reply: Mapping[str, Any
         )
     results = []
     for at, (fields, row) in enumerate(zip(said, rows)):
-        told = codes[at] if codes else {}
-        code = told.get("code", 0 if row.get("orderId") else None)
+        verdict = codes[at] if codes else {}
+        number = code_of(verdict.get("code", 0 if row.get("orderId") else None))
         error = None
-        if code != 0:
-            number = code if type(code) is int else None
+        if number != 0:
             kind = REJECTED if number is None else REFUSALS.get(number, REJECTED)
-            refusal = Refusal(number, told.get("msg") or "refused without a reason", kind)
+            refusal = Refusal(number, verdict.get("msg") or "refused without a reason", kind)
             error = refused(refusal, Command(op, (dict(fields),)))
-        client_id = row.get("orderLinkId") or fields.get("orderLinkId")
-        results.append(OrderResult(fields["symbol"], client_id, error, {**row, **told}))
+        results.append(OrderResult(fields["symbol"], told[at], error, {**row, **verdict}))
     return results
 
 

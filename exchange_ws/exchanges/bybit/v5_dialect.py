@@ -52,6 +52,7 @@ __all__ = [
     "STATUS",
     "TRADE",
     "changes",
+    "code_of",
     "decode",
     "encode",
     "encode_trade",
@@ -288,10 +289,9 @@ def _responded(body: dict[str, Any]) -> Reply:
 
 
 def _traded(body: dict[str, Any]) -> Reply:
-    key, code = _key(body.get("reqId")), body["retCode"]
-    if code == 0 and code is not False:
+    key, number = _key(body.get("reqId")), code_of(body["retCode"])
+    if number == 0:
         return Reply("" if key is None else key, True, body, alone=key is None)
-    number = code if type(code) is int else None
     kind = REJECTED if number is None else REFUSALS.get(number, REJECTED)
     if kind == REJECTED and body.get("op") == "auth":
         kind = UNAUTHORIZED
@@ -299,6 +299,17 @@ def _traded(body: dict[str, Any]) -> Reply:
     text = _reason(body.get("retMsg"))
     refusal = Refusal(number, text, kind, wait_s, renew=number == RESTARTING, narrow=number == BUSY_KIND)
     return Reply("" if key is None else key, False, body, refusal, alone=key is None)
+
+
+def code_of(value: Any) -> int | None:
+    """
+    A code as a number; None where it is neither that nor its digits.
+
+    Documented as an integer, as others are that came as text (observed): 0 must not be taken for the refusal of an order.
+    """
+    if isinstance(value, str) and _CODE(value):
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _wait_s(header: Any) -> float | None:
@@ -316,6 +327,7 @@ def _wait_s(header: Any) -> float | None:
 
 
 _MS = re.compile("[0-9]{1,15}", re.ASCII).fullmatch
+_CODE = re.compile("[0-9]{1,9}", re.ASCII).fullmatch
 
 
 def encode(command: Command, serial: int) -> Outgoing:

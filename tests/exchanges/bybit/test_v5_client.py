@@ -269,14 +269,15 @@ def test_senseless_fields(form, given, says):
     assert (UsageError, True) == (type(error), says in str(error))
 
 
-def test_results_of_a_batch():
+@pytest.mark.parametrize("code", [0, "0"])
+def test_results_of_a_batch(code):
     """Each order has its own result, in the order said; the id of one that was refused raises the exchange's no."""
     said = [{"symbol": "BTCUSDT", "orderLinkId": "a"}, {"symbol": "BTCUSDT", "orderLinkId": "b"}]
     rows = [
         {"category": "spot", "symbol": "BTCUSDT", "orderId": "", "orderLinkId": "a", "createAt": ""},
         {"category": "spot", "symbol": "BTCUSDT", "orderId": "17", "orderLinkId": "b", "createAt": "1711001595207"},
     ]
-    codes = [{"code": 170131, "msg": "Insufficient balance."}, {"code": 0, "msg": "OK"}]
+    codes = [{"code": 170131, "msg": "Insufficient balance."}, {"code": code, "msg": "OK"}]
     first, second = _results("order.create-batch", said, {"data": {"list": rows}, "retExtInfo": {"list": codes}})
     assert ("BTCUSDT", "b", None, "17") == (second.symbol, second.client_id, second.error, second.order_id)
     assert ("BTCUSDT", "a", 170131) == (first.symbol, first.client_id, first.error.code)

@@ -371,7 +371,7 @@ def test_what_is_not_understood_is_a_notice(body):
         {"type": "COMMAND_RESP", "success": True, "data": {"failTopics": ["a"], "successTopics": {}}},
         {"retCode": 10001},
         {"retCode": False, "retMsg": 7},
-        {"retCode": "0"},
+        {"retCode": "ok"},
         {"retCode": None, "header": 7},
         {"retCode": [0], "reqId": [1]},
     ],
@@ -444,6 +444,13 @@ def test_kinds_of_refusals_by_their_codes(code, kind):
     assert (code == 10006) == error.narrow
     login = decode(compact({**body, "op": "auth"})).error
     assert (UNAUTHORIZED if kind == REJECTED else kind) == login.kind
+
+
+@pytest.mark.parametrize(("code", "ok", "told"), [(0, True, None), ("0", True, None), ("10001", False, 10001)])
+def test_codes_as_text(code, ok, told):
+    """A code is what its digits say, so that no order that was taken is told to be refused."""
+    reply = decode(compact({"reqId": "1", "retCode": code, "retMsg": "told", "op": "order.create", "connId": "x"}))
+    assert ("1", ok, told) == (reply.key, reply.ok, reply.error and reply.error.code)
 
 
 @pytest.mark.parametrize(
