@@ -501,7 +501,8 @@ class BybitV5(BybitClient):
         -----
         Final are the `status` Filled, Cancelled, Rejected, PartiallyFilledCanceled (spot) and Deactivated; a Cancelled
         derivatives order may have fills, see `filled`. Filled may come twice, when a cancel came too late. An order that was
-        accepted may yet be Rejected: ``rejectReason`` in `raw` says why.
+        accepted may yet be Rejected: ``rejectReason`` in `raw` says why. The `size` of a spot market buy is what to spend,
+        unless it was placed with ``market_unit="baseCoin"``; `filled` is what was bought.
 
         Examples
         --------
@@ -516,7 +517,9 @@ class BybitV5(BybitClient):
         """
         `Balance` events, one for each coin whose balance changed, topic ``wallet`` [Wallet].
 
-        With what there is now, not with the difference. A change of the unrealised profit alone is not told.
+        With what there is now, not with the difference. `available` is the coin's wallet balance less what open spot orders
+        lock of it; what derivatives need as margin is told for the whole account: ``totalAvailableBalance`` in `raw` is what is
+        left of that. A change of the unrealised profit alone is not told.
 
         Examples
         --------

@@ -348,9 +348,10 @@ def _positions(update: Update, reading: Reading) -> Sequence[Event]:
 
 
 def _signed(size: Any, side: Any, numbers: Numbers) -> Number:
-    if side == "Sell" and isinstance(size, str) and size.strip("0."):  # there is no negative nothing
-        return numbers("-" + size)
-    return _number(size, numbers)
+    number = _number(size, numbers)
+    if side == "Sell" and number is not None and str(size).strip("0."):  # there is no negative nothing
+        return numbers(f"-{size}")
+    return number
 
 
 def _executions(update: Update, reading: Reading) -> Sequence[Event]:
@@ -360,7 +361,7 @@ def _executions(update: Update, reading: Reading) -> Sequence[Event]:
 
     Fees are negative where they are a rebate; `execution.fast` does not tell them. What is booked without a trade, funding for
     one, is an `Other` of its symbol; its `execType` is in `raw`. Of a spread the combination is told, and each of its legs
-    under its own symbol.
+    under its own symbol; legs are of no order.
     """
     body, label, numbers, received = update.body, update.label, reading.numbers, reading.received
     return [
@@ -373,7 +374,7 @@ def _executions(update: Update, reading: Reading) -> Sequence[Event]:
             body,
             None,
             execution["execId"],
-            execution["orderId"],
+            _text(execution["orderId"]),
             _number(execution["execPrice"], numbers),
             _number(execution["execQty"], numbers),
             SIDES.get(execution.get("side")),
@@ -392,10 +393,11 @@ def _orders(update: Update, reading: Reading) -> Sequence[Event]:
     ``[{"symbol", "orderId", "orderLinkId", "side", "orderType", "price", "qty", "cumExecQty", "orderStatus", ...}]`` [Order,
     Spread Order].
 
-    `type` and `status` are the vendor's words. Final ones are Filled, Cancelled, Rejected, Deactivated, and on spot
-    PartiallyFilledCanceled; what was filled of an order that was cancelled, `filled` tells. An order that lost a race against
-    its cancellation is told as Filled twice (observed). Of a spread the combination is told, and each of its legs under its own
-    symbol.
+    The size of a spot market buy is in the quote coin, unless it was asked to be in the base coin (`marketUnit`); `filled` is
+    in the base coin. `type` and `status` are the vendor's words. Final ones are Filled, Cancelled, Rejected, Deactivated, and
+    on spot PartiallyFilledCanceled; what was filled of an order that was cancelled, `filled` tells. An order that lost a race
+    against its cancellation is told as Filled twice (observed). Of a spread the combination is told, and each of its legs under
+    its own symbol.
     """
     body, numbers = update.body, reading.numbers
     return [

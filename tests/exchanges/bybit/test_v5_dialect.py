@@ -620,9 +620,17 @@ def test_what_is_a_fill(kind, event):
     assert (event, "BTCUSDT", 1746270400.353) == (type(made), made.symbol, made.time)
 
 
+def test_a_fill_of_no_order():
+    """What was executed without an order of ours, as a leg of a spread or a forced trade, names none."""
+    body = example("execution")
+    (fill,) = interpret({**body, "data": [{**body["data"][0], "execType": "FutureSpread", "orderId": ""}]})
+    assert (Fill, None) == (type(fill), fill.order_id)
+
+
 @pytest.mark.parametrize("numbers", [Decimal, str])
 @pytest.mark.parametrize(
-    ("side", "size", "expected"), [("Buy", "0.5", "0.5"), ("Sell", "0.50", "-0.50"), ("", "0", "0"), ("Sell", "0.00", "0.00")]
+    ("side", "size", "expected"),
+    [("Buy", "0.5", "0.5"), ("Sell", "0.50", "-0.50"), ("", "0", "0"), ("Sell", "0.00", "0.00"), ("Sell", 5, "-5")],
 )
 def test_size_of_a_position(side, size, expected, numbers):
     """Negative when short; there is no negative nothing."""
