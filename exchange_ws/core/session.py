@@ -1111,14 +1111,23 @@ class Session:
         return reply.method is None or pending.command is None or reply.method == pending.command.method
 
     def _only(self) -> str:
-        """The key of the one command that waits for an answer; none if there are several. Of pings, answers tell."""
-        waiting = [
-            key
+        """
+        The key of the one command that waits for an answer; none if there are several. Of pings, answers tell.
+
+        What may have an effect is not answered so while the answer to another one, which was given up, may yet come: that would
+        be taken for its outcome.
+        """
+        said = [
+            (key, pending, pending.command)
             for key, entries in self._awaited.items()
             for pending in entries
-            if not pending.settled and pending.command is not None and pending.command.kind != PING
+            if pending.command is not None and pending.command.kind != PING
         ]
-        return waiting[0] if len(waiting) == 1 else ""
+        waiting = [(key, command) for key, pending, command in said if not pending.settled]
+        if len(waiting) != 1:
+            return ""
+        key, command = waiting[0]
+        return key if command.replay or len(said) == 1 else ""
 
     def _oldest(self) -> str:
         """

@@ -278,6 +278,18 @@ def test_replies_to_the_one_that_waits(others, caplog):
     assert (not others, told) == (pendings[0].settled, caplog.messages)
 
 
+@pytest.mark.parametrize("replay", [False, True])
+def test_a_late_reply_is_not_the_outcome_of_an_order(replay):
+    """It may be that to one that was given up: only what may be said again without harm is answered by it."""
+    talk = Talk()
+    talk.session.submit(Command("order", channel="a"), 0.0, 5.0)
+    second = talk.session.submit(Command("order", channel="b", replay=replay), 4.0, LATER)
+    talk.says(4.0)
+    talk.session.tick(5.0)
+    talk.hears({"to": "", "alone": 1, "ok": False, "error": NO}, 6.0)
+    assert replay == second.settled
+
+
 def test_a_ping_is_not_the_one_that_waits():
     """A reply to the one command that waits is its, though a ping be under way, whose answers tell that they are."""
     talk = Talk()

@@ -210,7 +210,8 @@ def decode(message: bytes) -> Message:
       request, and answers the oldest.
     - ``{"reqId", "retCode", "retMsg", "op", "data", "retExtInfo", "header", "connId"}`` is one on order entry. `reqId` is left
       out by some refusals and, for one client, by the answer to a login (observed): then it answers the one request that waits.
-      If several do, none: to take one order for the refused one could be to lose another that was placed.
+      If several do, or one that was given up may yet be answered, none: to take one order for the refused one could be to lose
+      another that was placed.
 
     Raises
     ------
