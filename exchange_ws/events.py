@@ -44,9 +44,10 @@ class Gap:
     Something that is missing from a stream, or may be.
 
     `reason` is "overflow" (the buffer was full), "reconnect" (the connection was lost), "sequence" (the exchange's own
-    numbering shows a hole), "joined late" (the stream's opening snapshot went to an earlier subscriber), "silent" (nothing of
-    a topic came for much longer than usual, or than its exchange states; it is subscribed again) or "malformed" (a message
-    could not be read: an update of this subscription, or, with `dropped` None, one of which nobody knows whose it was).
+    numbering shows a hole), "joined late" (the stream's opening snapshot went to an earlier subscriber, or did not come when it
+    was subscribed again for one), "silent" (nothing of a topic came for much longer than usual, or than its exchange states; it
+    is subscribed again) or "malformed" (a message could not be read: an update of this subscription, or, with `dropped` None,
+    one of which nobody knows whose it was).
     `since` and `until` are Unix seconds by our clock; `until` is None while the gap is open, and equals `since` if our clock
     was set back meanwhile. `dropped` is the number of messages missing, None when it cannot be known. `repaired`: what came
     afterwards fills it. Every record that was missed (trades, fills, executed orders) was delivered, or there was none; of

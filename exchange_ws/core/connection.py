@@ -712,7 +712,7 @@ class Connection:
             if stated:
                 sink.stated(self, topics, received_ns)
             else:
-                sink.joined_late(received_ns)
+                sink.joined_late(self, topics, received_ns)
         for sink, topic in _addressed(decisions.resumed):
             sink.resumed(self, topic, received_ns)
         for sink, topic, since in _addressed(decisions.silent):

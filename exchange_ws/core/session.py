@@ -1174,7 +1174,8 @@ class Session:
             error = None
         refusals = self._refusals(reply, command) if error is None else {}
         confirmed = command.states.difference(refusals)
-        found = confirmed - self._returning if known else self._found_subscribed(reply, confirmed - self._returning)
+        there = confirmed if known else self._found_subscribed(reply, confirmed)
+        found, kept = there - self._returning, there & self._returning
         # What came of them since was on its way when they were unsubscribed, and no sign that they are subscribed again.
         self._off_wire((command.states if error is not None else frozenset(refusals)) & self._returning & self._stated)
         places = self._own_places(reply, confirmed) if error is None and confirmed else []
@@ -1192,6 +1193,7 @@ class Session:
             self._stated |= confirmed
             self._unsure -= confirmed
             self._returning -= confirmed
+            self._miss_snapshots(kept)
             self._mark(confirmed)
             self._confirm(confirmed)
             self._renew_found(found)
@@ -1245,6 +1247,18 @@ class Session:
     def _renew_found(self, topics: Iterable[Topic]) -> None:
         """These were subscribed before they were stated: their snapshots were sent then, and are not sent again."""
         self.restate(frozenset(topic for topic in topics if topic.renewable and topic.opens_with_snapshot))
+
+    def _miss_snapshots(self, topics: Iterable[Topic]) -> None:
+        """
+        These were to be renewed, and the exchange has kept them on: the snapshot does not come, and what came is lost.
+
+        They are not renewed at once, or where no unsubscribe is done that would go on for ever. Books and readers of what adds
+        up ask again in their own time.
+        """
+        opening = frozenset(topic for topic in topics if topic.opens_with_snapshot)
+        for join in self._joins if opening else ():
+            if not opening.isdisjoint(join.topics):
+                self._decisions.marks.append((join.sink, tuple(join.topics & opening), False))
 
     def _part_refused(self, command: Command, refusals: Mapping[Topic, Refusal], now: float) -> None:
         """These topics of *command* were refused by name, so nobody has to be tried: who waits for one of them is told."""

@@ -75,7 +75,7 @@ RENEW_EVERY_S = 10.0  # between two requests for the snapshots of topics that la
 SLOTS = 10_000  # of LATEST, or as many as the buffer's limit: there are fewer markets, but a push may name any set of them
 
 #: Reasons of gaps in which messages of any topic may be missing, and what the first of them means holds of the others too.
-LOSSES = ("reconnect", "overflow", "malformed")
+LOSSES = ("reconnect", "overflow", "malformed", "joined late")
 
 Self = TypeVar("Self", bound="Stream")
 
@@ -697,12 +697,17 @@ class Subscription(Stream):
                 self._place(Recovery(what, received_ns))
             self._announce()
 
-    def joined_late(self, received_ns: int) -> None:
-        """The snapshot with which the stream began went to others, and the exchange does not repeat it."""
+    def joined_late(self, source: object, topics: tuple[Topic, ...], received_ns: int) -> None:
+        """
+        The snapshots with which *topics* begin have gone to others, and the exchange does not repeat them.
+
+        Nor may it where they were to be renewed: then something is missing since they were taken off the wire.
+        """
         with self._guard:
             if not self._ended:
+                since_ns = min((self._renewed.get((source, topic), received_ns) for topic in topics), default=received_ns)
                 with self._consuming:
-                    self._gap_here("joined late", received_ns)
+                    self._gap_here("joined late", received_ns).since = since_ns / 1e9
                 self._announce()
 
     def spoiled(self, source: object, received_ns: int) -> None:

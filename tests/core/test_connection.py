@@ -69,7 +69,7 @@ class Sink:
     def stated(self, source: object, stated: tuple[Any, ...], received_ns: int) -> None:
         self.told.put(("stated", *sorted(topic.name for topic in stated)))
 
-    def joined_late(self, received_ns: int) -> None:
+    def joined_late(self, source: object, late: tuple[Any, ...], received_ns: int) -> None:
         self.told.put(("joined late",))
 
     def spoiled(self, source: object, received_ns: int) -> None:

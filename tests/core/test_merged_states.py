@@ -228,6 +228,15 @@ def test_renewed_when_all_was_read():
     assert [["sum A"]] == market.renewed
 
 
+def test_renewal_without_a_snapshot():
+    """Where that does not come, changes were missed: the former sum is not told any more, and a snapshot is asked for."""
+    market = Market().put(snapshot("sum A", last="1", open="2"))
+    market.read()
+    market.subscription.joined_late(SOURCE, market.subscription.wanted, SECOND)
+    market.put(delta("sum A", last="3"))
+    assert (("A", 3, None, None), [("A", 3, None, None)], [["sum A"]]) == (market.latest, market.read(), market.renewed)
+
+
 def test_renewed_in_a_merged_stream():
     """A member's topics are asked for when nothing waits in any of them."""
     market, other = Market(), Market("sum B")

@@ -677,8 +677,8 @@ def test_facts():
     merged = merge(a, b, c)
     before = merged.latest, merged.gaps, merged.sub_ids
     put(a, 1, 2, 3)
-    b.joined_late(5 * SECOND)
-    a.joined_late(9 * SECOND)
+    b.joined_late(SOURCE, (), 5 * SECOND)
+    a.joined_late(SOURCE, (), 9 * SECOND)
     b.put(SOURCE, [push("tape B", 4)], 7 * SECOND)
     put(c, 5)
     assert (None, [], ()) == before
@@ -696,7 +696,7 @@ def test_gaps_are_items_of_who_wants_them():
     a, b = made("A", gaps=True), made("B")
     merged = merge(a, b)
     for subscription in (a, b):
-        subscription.joined_late(SECOND)
+        subscription.joined_late(SOURCE, (), SECOND)
         put(subscription, 1)
     gap, of_b, of_a = merged.get_many()
     assert (Gap, "B1", "joined late", "A1") == (type(gap), told(of_b), of_b.gap.reason, told(of_a))

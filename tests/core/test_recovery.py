@@ -501,11 +501,11 @@ def test_a_loss_among_many_gaps():
     subscription = back(made(), 1)
     put(subscription, 3)
     before = drained(subscription)
-    subscription.joined_late(5)
+    subscription.joined_late(SOURCE, (), 5)
     subscription.lost(SOURCE, 5)
     subscription.stated(SOURCE, subscription.wanted, 6)
     for _ in range(SIDE_BY_SIDE):
-        subscription.joined_late(6)
+        subscription.joined_late(SOURCE, (), 6)
     subscription.recovers(Asked(topic(LOG)), 7)
     subscription.recovers(Answer(topic(LOG), False, None), 8)
     assert ([], [3]) == (before, drained(subscription))

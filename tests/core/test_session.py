@@ -1199,9 +1199,25 @@ def test_renewal_of_what_is_subscribed(late):
     assert ([], (ONE,), (ONE,)) == (talk.decided().ended, routes[b"chain A"], routes[b"chain B"])
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("answer", [None, {"to": "unsub", "ok": False, "error": NO}, UNSUBSCRIBED], ids=["", "no", "yes"])
+def test_renewal_that_is_not_done(answer, by_name):
+    """The topic is found subscribed after its unsubscribe: what came meanwhile is lost, and no snapshot heals that."""
+    talk = delta_with("chain A")
+    pending = talk.want(TWO, "chain A", now=1.0)
+    assert ["unsub chain A"] == talk.methods(1.0)
+    if answer is not None:
+        talk.hears(answer, 2.0)
+    assert ["sub chain A"] == talk.methods(11.0)
+    talk.decided()
+    known = {"message": "already", "kind": "already"}
+    talk.hears({"to": "sub", "ok": True, "not": {"chain A": known}} if by_name else {"to": "sub", "ok": False, "error": known}, 12.0)
+    told = [(sink, (CHAIN,), stated) for stated in (False, True) for sink in (ONE, TWO)]
+    assert (told, [None], []) == (talk.decided().marks, errors(pending), talk.methods(13.0))
+
+
 def test_renewal_unanswered():
     """An update that was on its way is no answer: the topic is stated again until there is one, or what comes cannot be old."""
-    talk = taken_off()
     talk = taken_off()
     talk.said(1.0)
     assert (ONE,) == talk.hears(update("chain A"), 1.5)

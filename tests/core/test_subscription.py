@@ -205,7 +205,7 @@ def test_nothing_after_the_end():
     subscription.finish()
     put(subscription, 1)
     subscription.stated(SOURCE, subscription.wanted, SECOND)
-    subscription.joined_late(SECOND)
+    subscription.joined_late(SOURCE, (), SECOND)
     subscription.lost(SOURCE, SECOND)
     subscription.restored(SOURCE, SECOND)
     assert ([], [], 0, None) == (list(subscription), subscription.gaps, subscription.qsize(), subscription.latest)
@@ -703,7 +703,7 @@ def test_to_dataframe():
     """One row an event, its fields as columns, without `raw`; a `Gap` is no row, but its reason stands with the next event."""
     pytest.importorskip("pandas")
     subscription = made("tape A", "tape B", gaps=True)
-    subscription.joined_late(SECOND)
+    subscription.joined_late(SOURCE, (), SECOND)
     put(subscription, 1)
     put(subscription, 2, name="tape B")
     frame = subscription.to_dataframe(n=3)
@@ -1072,7 +1072,7 @@ def test_fileno_and_markers(early, gaps):
     subscription.renewing(SOURCE, subscription.wanted, SECOND)
     subscription.stated(SOURCE, tuple(subscription.wanted), SECOND)
     found = [readable(subscription)]
-    subscription.joined_late(SECOND)
+    subscription.joined_late(SOURCE, (), SECOND)
     found.append(readable(subscription))
     subscription.get_many(timeout=0.0) if gaps else put(subscription, 1)
     subscription.stated(SOURCE, tuple(subscription.wanted), SECOND)
@@ -1808,11 +1808,21 @@ def test_restored_what_was_not_lost():
 def test_joined_late(gaps):
     """Who joined late is told so at once, before the first event."""
     subscription = made(gaps=gaps)
-    subscription.joined_late(3 * SECOND)
+    subscription.joined_late(SOURCE, (), 3 * SECOND)
     put(subscription, 1, at=4 * SECOND)
     gap = Gap("joined late", 3.0, 3.0)
     items = drained(subscription)
     assert ([gap] * gaps, gap, [gap]) == (items[:-1], items[-1].gap, subscription.gaps)
+
+
+def test_joined_late_by_a_renewal():
+    """Where a renewal brought no snapshot, something is missing since it took the topic off the wire."""
+    subscription = made()
+    subscription.renewing(SOURCE, subscription.wanted, 2 * SECOND)
+    subscription.joined_late(SOURCE, subscription.wanted, 5 * SECOND)
+    subscription.stated(SOURCE, subscription.wanted, 5 * SECOND)
+    put(subscription, 1, at=6 * SECOND)
+    assert Gap("joined late", 2.0, 5.0) == subscription.get_nowait().gap
 
 
 def test_joined_late_wakes():
@@ -1821,7 +1831,7 @@ def test_joined_late_wakes():
     subscription = made(gaps=True, clock=clock)
     waiting = Aside(subscription.get)
     clock.until_waited(1)
-    subscription.joined_late(3 * SECOND)
+    subscription.joined_late(SOURCE, (), 3 * SECOND)
     assert Gap("joined late", 3.0, 3.0) == waiting.result()
 
 
@@ -1841,7 +1851,7 @@ def test_gaps_merge():
 def test_gap_waits_for_an_event():
     """A message without events carries no gap: the next event does."""
     subscription = made()
-    subscription.joined_late(3 * SECOND)
+    subscription.joined_late(SOURCE, (), 3 * SECOND)
     subscription.put(SOURCE, [b'{"note":1}', push("tape A", 1)], 4 * SECOND)
     assert Gap("joined late", 3.0, 3.0) == subscription.get_nowait().gap
 
