@@ -677,7 +677,8 @@ class Subscription(Stream):
         with self._guard:
             if self._ended:
                 return
-            self._renewed.update(((source, topic), received_ns) for topic in topics)
+            wanted = {topic.key for topic in self._topics}  # not what is being given up: that is not confirmed any more
+            self._renewed.update(((source, topic), received_ns) for topic in topics if topic.key in wanted)
             with self._consuming:
                 if self._tells_renewals:
                     self._mark(Renewal(), received_ns)
@@ -787,6 +788,8 @@ class Subscription(Stream):
         """Only these topics are left."""
         with self._guard:
             self._topics = tuple(topics)
+            kept = {topic.key for topic in topics} if self._renewed else ()
+            self._renewed = {place: since_ns for place, since_ns in self._renewed.items() if place[1].key in kept}
             with self._consuming:
                 self._complete(self._decoder.keep(topics))
             self._announce()

@@ -1211,7 +1211,9 @@ def test_renewal_that_is_not_done(answer, by_name):
     assert ["sub chain A"] == talk.methods(11.0)
     talk.decided()
     known = {"message": "already", "kind": "already"}
-    talk.hears({"to": "sub", "ok": True, "not": {"chain A": known}} if by_name else {"to": "sub", "ok": False, "error": known}, 12.0)
+    talk.hears(
+        {"to": "sub", "ok": True, "not": {"chain A": known}} if by_name else {"to": "sub", "ok": False, "error": known}, 12.0
+    )
     told = [(sink, (CHAIN,), stated) for stated in (False, True) for sink in (ONE, TWO)]
     assert (told, [None], []) == (talk.decided().marks, errors(pending), talk.methods(13.0))
 

@@ -1825,6 +1825,20 @@ def test_joined_late_by_a_renewal():
     assert Gap("joined late", 2.0, 5.0) == subscription.get_nowait().gap
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_renewal_of_what_is_given_up(when):
+    """A loss does not begin where a topic was taken off the wire that is not wanted any more, whichever was heard of first."""
+    subscription = made("tape A", "tape B")
+    steps = [
+        lambda: subscription.renewing(SOURCE, (topic("tape B"),), SECOND),
+        lambda: subscription.keep([topic("tape A")]),
+    ]
+    for step in steps if when == "before" else reversed(steps):
+        step()
+    subscription.lost(SOURCE, 1000 * SECOND)
+    assert [1000.0] == [gap.since for gap in subscription.gaps]
+
+
 def test_joined_late_wakes():
     """With `gaps` that is an item, for who waits too."""
     clock = HeldClock()
