@@ -562,6 +562,7 @@ class Conversation(RuleBasedStateMachine):
             return  # it was not even begun
         end = self.now + 400.0
         self.outage_until = 0.0
+        self.statements = 0  # those before do not count, also where the session was closed long ago
         while self.session.state != CLOSED and self.now < end:
             if self.dial_at < math.inf:
                 self.dial()
