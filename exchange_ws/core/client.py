@@ -119,15 +119,15 @@ def _recording(value: Any) -> Recording | None:
     return Recording.of(value)
 
 
-def _check_url(url: Any) -> None:
-    # It may hold a token, so it is not shown.
+def check_url(url: Any, name: str = "url") -> None:
+    """`UsageError` if the parameter *name* was given what is no URL of a WebSocket. It may hold a token, so it is not shown."""
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
         right = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port or an IPv6 address that is none
         right = False
     if not right:
-        raise UsageError("url: takes the URL of a WebSocket, wss://host/path or ws://host:port/path")
+        raise UsageError(f"{name}: takes the URL of a WebSocket, wss://host/path or ws://host:port/path")
 
 
 @attrs.frozen(kw_only=True)
@@ -287,7 +287,7 @@ class Client:
         self._options = Options.of(options)
         self._endpoints = dict(endpoints)
         for endpoint in self._endpoints.values():
-            _check_url(endpoint.url)
+            check_url(endpoint.url)
         self._clock: Clock = SystemClock()
         for endpoint in self._endpoints.values():
             limit = endpoint.dialect.heartbeat.idle_limit_s

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from exchange_ws.core.auth import Credentials, redacted, secrets_of, sign
-from exchange_ws.core.client import Client, Endpoint
+from exchange_ws.core.client import Client, Endpoint, check_url
 from exchange_ws.core.dialect import dump
 from exchange_ws.core.messages import LOGIN, Command
 from exchange_ws.core.recording import Secrets
@@ -16,7 +16,7 @@ from exchange_ws.errors import AuthenticationError, ExchangeError, UsageError
 if TYPE_CHECKING:
     from exchange_ws.core.client import SubscribeOptions
 
-__all__ = ["CLOCK_LIMIT_S", "HOST", "LOGIN_VALID_S", "TESTNET_HOST", "BybitClient", "check_request"]
+__all__ = ["CLOCK_LIMIT_S", "HOST", "LOGIN_VALID_S", "TESTNET_HOST", "BybitClient", "check_request", "checked_url"]
 
 HOST, TESTNET_HOST = "wss://stream.bybit.com", "wss://stream-testnet.bybit.com"  # [Connect]
 
@@ -92,6 +92,14 @@ class BybitClient(Client):
         if not symbols:
             raise UsageError(f'name at least one symbol, such as "BTCUSDT", for {shape.format("SYMBOL")}')
         return self._subscribe(self._topics_of(tuple(shape.format(symbol) for symbol in symbols), {}), **options)
+
+
+def checked_url(name: str, url: str | None, usual: str) -> str:
+    """What the parameter *name* was given, of which there are several; *usual* for None."""
+    if url is None:
+        return usual
+    check_url(url, name)
+    return url
 
 
 def check_request(op: Any, args: Any) -> None:

@@ -13,7 +13,7 @@ from exchange_ws.core.client import Endpoint, SubscribeOptions
 from exchange_ws.core.messages import Command, Topic
 from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import UsageError
-from exchange_ws.exchanges.bybit.base import CLOCK_LIMIT_S, HOST, TESTNET_HOST, BybitClient, check_request
+from exchange_ws.exchanges.bybit.base import CLOCK_LIMIT_S, HOST, TESTNET_HOST, BybitClient, check_request, checked_url
 from exchange_ws.exchanges.bybit.spot_v3_dialect import PRIVATE, PUBLIC, topics
 from exchange_ws.orderbook import whole
 
@@ -88,10 +88,10 @@ class BybitSpotV3(BybitClient):
             raise UsageError(f"testnet={testnet!r}: takes True or False")
         host = TESTNET_HOST if testnet else HOST
         endpoints = (
-            Endpoint("public", host + PUBLIC_PATH if public_url is None else public_url, PUBLIC),
+            Endpoint("public", checked_url("public_url", public_url, host + PUBLIC_PATH), PUBLIC),
             Endpoint(
                 "private",
-                host + PRIVATE_PATH if private_url is None else private_url,
+                checked_url("private_url", private_url, host + PRIVATE_PATH),
                 PRIVATE,
                 type(self)._login,
                 type(self)._explain,

@@ -20,7 +20,7 @@ from exchange_ws.core.dialect import Dialect, refused
 from exchange_ws.core.messages import REJECTED, Command, Refusal, Topic
 from exchange_ws.core.subscription import Subscription
 from exchange_ws.errors import LimitExceeded, RequestRejected, UsageError, WireError
-from exchange_ws.exchanges.bybit.base import CLOCK_LIMIT_S, HOST, TESTNET_HOST, BybitClient, check_request
+from exchange_ws.exchanges.bybit.base import CLOCK_LIMIT_S, HOST, TESTNET_HOST, BybitClient, check_request, checked_url
 from exchange_ws.exchanges.bybit.v5_dialect import CATEGORIES, PRIVATE, PUBLIC, REFUSALS, STATUS, TRADE, code_of, topics
 from exchange_ws.orderbook import restarting
 
@@ -177,13 +177,13 @@ class BybitV5(BybitClient):
         self._recv_window = checked_integer("recv_window", recv_window, 1)
         self._is_demo_only = demo and trade_url is None
         host = TESTNET_HOST if testnet else HOST
-        private = (DEMO_HOST if demo else host) + PRIVATE_PATH if private_url is None else private_url
-        trade = host + TRADE_PATH if trade_url is None else trade_url
+        private = checked_url("private_url", private_url, (DEMO_HOST if demo else host) + PRIVATE_PATH)
+        trade = checked_url("trade_url", trade_url, host + TRADE_PATH)
         endpoints = [
-            Endpoint("public", host + PUBLIC_PATH + category if public_url is None else public_url, PUBLIC[category]),
+            Endpoint("public", checked_url("public_url", public_url, host + PUBLIC_PATH + category), PUBLIC[category]),
             _kept(Endpoint("private", private, PRIVATE, type(self)._login, type(self)._explain), max_active_time),
             _kept(Endpoint("trade", trade, TRADE, type(self)._login, type(self)._explain), max_active_time),
-            Endpoint("status", host + STATUS_PATH if status_url is None else status_url, STATUS),
+            Endpoint("status", checked_url("status_url", status_url, host + STATUS_PATH), STATUS),
             # Where the exchange is asked for its time when a login was refused: of the pongs, only those of endpoints with a
             # login tell it (and option's), and no login is needed for them.
             Endpoint("clock", private, PRIVATE),
@@ -922,9 +922,7 @@ def _kept(endpoint: Endpoint, max_active_time: int | None) -> Endpoint:
     limit = checked_integer("max_active_time", max_active_time, SHORTEST_ACTIVE_S, LONGEST_ACTIVE_S)
     heartbeat = attrs.evolve(endpoint.dialect.heartbeat, idle_limit_s=float(limit))
     dialect: Dialect = attrs.evolve(endpoint.dialect, heartbeat=heartbeat)
-    url = endpoint.url
-    if isinstance(url, str):  # else it is refused where all of them are checked
-        url = f"{url}{'&' if '?' in url else '?'}max_active_time={limit}s"
+    url = f"{endpoint.url}{'&' if '?' in endpoint.url else '?'}max_active_time={limit}s"
     return attrs.evolve(endpoint, url=url, dialect=dialect)
 
 

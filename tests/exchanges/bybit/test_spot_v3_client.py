@@ -556,6 +556,7 @@ def test_urls(options, urls):
     ("options", "says"),
     [
         ({"testnet": "yes"}, "testnet='yes': takes True or False"),
+        ({"private_url": "https://host/"}, "private_url: takes the URL of a WebSocket"),
         ({"api_key": "key"}, "api_secret: is missing"),
         ({"api_secret": "secret"}, "api_key: is missing"),
         ({"api_key": "", "api_secret": "secret"}, "api_key: takes the text"),
