@@ -92,13 +92,14 @@ BY_CATEGORY = {
     "execution.fast": CATEGORIES,
     "order": CATEGORIES,
 }
+DCP = ("dcp.future", "dcp.spot", "dcp.option")  # one for each product [DCP]
 SYSTEM = "system.status"
 #: The channels of topics without a symbol, by their names: all private ones, and that of the exchange's maintenance.
 CHANNELS = {
     SYSTEM: SYSTEM,
     **{name: name for name in (*BY_CATEGORY, "wallet", "greeks", "strategy", "spread.order", "spread.execution")},
     **{f"{name}.{category}": name for name, categories in BY_CATEGORY.items() for category in categories},
-    **dict.fromkeys(("dcp.future", "dcp.spot", "dcp.option"), "dcp"),
+    **dict.fromkeys(DCP, "dcp"),
     **{name: name for name in ("rfq.open.rfqs", "rfq.open.quotes", "rfq.open.trades")},
 }
 
@@ -402,6 +403,12 @@ def _topic(category: str, name: str) -> Topic:
         # A push is about some coins, some order or some fill, and the next one about others.
         return _new_topic(name, CHANNELS[name], None, standalone=not account, account=account)
     label, _, rest = name.partition(".")
+    channel = name.rpartition(".")[0]
+    if channel in BY_CATEGORY:
+        takes = _listed(BY_CATEGORY[channel], "or")
+        raise UsageError(f"topic {name!r}: takes the category {takes} behind {channel}, or nothing, for all of them")
+    if label == "dcp":
+        raise UsageError(f"topic {name!r}: takes {_listed(DCP, 'or')}")
     if label not in SHAPES:
         raise UsageError(f"unknown topic {name!r}: {category} of Bybit V5 has {_known(category)}")
     shape, categories = SHAPES[label]
