@@ -567,6 +567,42 @@ def test_sandbox_and_url(start):
     assert (130, "", "") == (process.returncode, out, err)
 
 
+@pytest.mark.parametrize(
+    ("exchange", "words"),
+    [
+        ("bybit-v5", ["publicTrade.BTCUSDT", "--category", "linear"]),
+        ("bybit-spot-v3", ["trade.BTCUSDT"]),
+    ],
+)
+def test_sandbox_with_several_urls(exchange, words, capsys):
+    """`--url` takes what `sandbox` printed for an exchange with several URLs too: the client goes to its own paths there."""
+    with Sandbox(exchange, seed=1) as box:
+        code = cli.main(["stream", exchange, *words, "--url", box.url, "--count", "1", "--json"])
+    out, err = capsys.readouterr()
+    assert (0, "", "Trade") == (code, err, json.loads(out)["event"])
+
+
+def test_url_of_no_websocket(capsys):
+    """An exchange with several URLs names the option that was given none, as it was typed."""
+    assert 2 == cli.main(["stream", "bybit-v5", "tickers.BTCUSDT", "--url", "http://127.0.0.1"])
+    assert (
+        "exchange-ws: --url: takes the URL of a WebSocket, wss://host/path or ws://host:port/path\n" == capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("words", [["stream", "bybit-v5", "order"], ["request", "bybit-v5", "order.cancel", "[{}]"]])
+def test_no_key(words, capsys, monkeypatch):
+    """What needs a login says where the command line takes one from, and has sent nothing."""
+    monkeypatch.delenv("EXCHANGE_WS_BYBIT_V5_KEY", raising=False)
+    monkeypatch.delenv("EXCHANGE_WS_BYBIT_V5_SECRET", raising=False)
+    with Sandbox("bybit-v5", seed=1) as box:
+        code = cli.main([*words, "--url", box.url])
+        received = box.received
+    out, err = capsys.readouterr()
+    assert (2, "", 1, []) == (code, out, err.count("\n"), received)
+    assert "EXCHANGE_WS_BYBIT_V5_KEY and EXCHANGE_WS_BYBIT_V5_SECRET in the environment" in err
+
+
 def test_sandbox_on_a_taken_port(start):
     """A port that is in use is a refusal."""
     url = start("sandbox").stdout.readline().split()[-1]

@@ -19,7 +19,7 @@ import attrs
 
 import exchange_ws
 from exchange_ws.display import digits
-from exchange_ws.errors import UsageError
+from exchange_ws.errors import AuthenticationError, UsageError
 from exchange_ws.events import Event, Gap, Other
 
 
@@ -113,11 +113,16 @@ def topics_and_options(words: Sequence[str]) -> tuple[list[str], dict[str, int |
     return topics, options
 
 
+def variables(exchange: str, accepted: Sequence[str]) -> dict[str, str]:
+    """The variables of the environment that hold credentials for *exchange*, by those options that its client accepts."""
+    prefix = "EXCHANGE_WS_" + exchange.upper().replace("-", "_")
+    suffixes = {"api_key": "_KEY", "api_secret": "_SECRET", "token": "_TOKEN"}
+    return {option: prefix + suffix for option, suffix in suffixes.items() if option in accepted}
+
+
 def credentials(exchange: str, accepted: Sequence[str]) -> dict[str, str]:
     """The environment's credentials for *exchange*, those that its client accepts and that are not empty."""
-    prefix = "EXCHANGE_WS_" + exchange.upper().replace("-", "_")
-    names = {"api_key": "_KEY", "api_secret": "_SECRET", "token": "_TOKEN"}
-    found = {option: os.environ.get(prefix + suffix) for option, suffix in names.items() if option in accepted}
+    found = {option: os.environ.get(name) for option, name in variables(exchange, accepted).items()}
     return {option: value for option, value in found.items() if value}
 
 
@@ -164,6 +169,24 @@ def live_or_lines(what: str, live: Callable[[], Any], lines: Callable[[], Any]) 
     return lines()
 
 
+def urls(exchange: str, url: str, category: str | None) -> dict[str, str]:
+    """
+    The options that send a client of *exchange* to *url*.
+
+    Of one with several endpoints it names the server: whatever its path is, each is asked for at its own.
+    """
+    client = exchange_ws.clients()[exchange]
+    if not client.paths:
+        return {"url" if "url" in inspect.signature(client).parameters else "host": url}
+    server = re.match(r"wss?://[^/?#]+", url)
+    if server is None:
+        raise UsageError("--url: takes the URL of a WebSocket, wss://host/path or ws://host:port/path")
+    # What is said where no category is named, the client knows.
+    default = inspect.signature(client).parameters.get("category")
+    named = category or (default.default if default else "")
+    return {name: server[0] + path.format(category=named) for name, path in client.paths.items()}
+
+
 @contextlib.contextmanager
 def client_of(arguments: argparse.Namespace, **options: Any) -> Iterator[Any]:
     """The client that the arguments ask for, with *options*, connected; at the end it is closed, and the sandbox if any."""
@@ -173,18 +196,23 @@ def client_of(arguments: argparse.Namespace, **options: Any) -> Iterator[Any]:
         if "category" not in accepted:
             raise UsageError(f"--category: {exchange} has none")
         options["category"] = arguments.category
+    given = credentials(exchange, tuple(accepted))
     with contextlib.ExitStack() as stack:
         if arguments.sandbox:
             client = stack.enter_context(new_sandbox(exchange)).client(**options)
         else:
-            options.update(credentials(exchange, tuple(accepted)))
+            options.update(given)
             if arguments.url is not None:
-                where = next((name for name in ("url", "host") if name in accepted), None)
-                if where is None:
-                    raise UsageError(f"--url: {exchange} has more than one URL and takes none here")
-                options[where] = arguments.url
+                options.update(urls(exchange, arguments.url, arguments.category))
             client = exchange_ws.clients()[exchange](**options)
-        yield stack.enter_context(client)
+        try:
+            yield stack.enter_context(client)
+        except AuthenticationError as error:
+            if arguments.sandbox or given:
+                raise
+            # No login was tried: the client says what to give it, and not where it is taken from here.
+            names = " and ".join(variables(exchange, tuple(accepted)).values())
+            raise UsageError(f"{error} (here by {names} in the environment)") from None
 
 
 def new_sandbox(exchange: str, **options: Any) -> Any:

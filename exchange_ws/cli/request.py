@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from exchange_ws.cli.common import add_endpoint, add_exchange, client_of, examples, to_json
-from exchange_ws.errors import ExchangeError, RequestRejected, UsageError
+from exchange_ws.errors import AuthenticationError, ExchangeError, RequestRejected, UsageError
 
 
 def add(commands: Any) -> None:
@@ -72,5 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
             result = client.request(arguments.method, params)
         except RequestRejected as error:
             hint = params_hint(arguments.params)
-            raise ExchangeError(f"{error} ({hint})" if hint else str(error)) from error
+            if not hint or isinstance(error, AuthenticationError):
+                raise
+            raise ExchangeError(f"{error} ({hint})") from error
         print(to_json(result))

@@ -14,6 +14,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
@@ -279,6 +280,8 @@ class Client:
     name: ClassVar[str]
     #: Parameters of the constructor's on which the languages depend, and attributes that have them; recordings tell them.
     _languages: ClassVar[tuple[str, ...]] = ()
+    # Of a client with several URLs: the parameters that take them, and the path of each where all are on one host.
+    paths: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     _closed = True  # guarded by _lock
     _given: Secrets | None = None  # what it was given to log in with; set before the constructor here

@@ -59,6 +59,7 @@ CLIENT = {
     "stats": lambda: ws.stats(),
     "rest_url": lambda: FACTS if ws.rest_url else None,
     "name": lambda: FACTS if ws.name else None,
+    "paths": lambda: FACTS if not ws.paths else None,
 }
 SUBSCRIPTION = {
     "get": lambda: full.get(),

@@ -7,6 +7,7 @@ Pages of that documentation are in brackets. It was withdrawn in September 2024;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from exchange_ws.core.client import Endpoint, SubscribeOptions
@@ -72,6 +73,7 @@ class BybitSpotV3(BybitClient):
     """
 
     name = "bybit-spot-v3"
+    paths = MappingProxyType({"public_url": PUBLIC_PATH, "private_url": PRIVATE_PATH})
     _clock_codes = (10002, 10003, 10004, None)
 
     def __init__(

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -148,6 +149,14 @@ class BybitV5(BybitClient):
 
     name = "bybit-v5"
     _languages = ("category",)
+    paths = MappingProxyType(
+        {
+            "public_url": PUBLIC_PATH + "{category}",
+            "private_url": PRIVATE_PATH,
+            "trade_url": TRADE_PATH,
+            "status_url": STATUS_PATH,
+        }
+    )
     # 10001 and "Params Error" without a code are what an expired login gets, and other wrong ones too.
     _clock_codes = (10001, 10002, 10004, None)
 
