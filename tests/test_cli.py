@@ -27,6 +27,8 @@ from exchange_ws.sandbox import Sandbox
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that a process may take; reached only when something is broken.
 LIMIT_S = 60.0
+#: In Bybit's words.
+ORDER = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": "50000"}
 
 
 def trade(symbol: str = "BTC_USDT", number: int = 1, **fields: object) -> Trade:
@@ -557,14 +559,32 @@ sys.exit(main())
 
 
 def test_sandbox_and_url(start):
-    """`sandbox` prints a URL that `--url` takes, and serves until Ctrl-C."""
+    """`sandbox` prints a URL that `--url` takes, tells on stderr what a login takes, and serves until Ctrl-C."""
     process = start("sandbox", "whitebit", "--seed", "7")
     url = process.stdout.readline().strip()
     ended = run("request", "whitebit", "ping", "--url", url)
     assert (0, '"pong"\n', "") == (ended.returncode, ended.stdout, ended.stderr)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=LIMIT_S)
-    assert (130, "", "") == (process.returncode, out, err)
+    assert (130, "", 1) == (process.returncode, out, err.count("\n"))
+
+
+@pytest.mark.parametrize(
+    ("exchange", "words"),
+    [
+        ("whitebit", ["stream", "whitebit", "balanceSpot", "USDT", "--seconds", "0.1"]),
+        ("bybit-v5", ["request", "bybit-v5", "order.create", json.dumps([ORDER])]),
+    ],
+)
+def test_log_in_to_a_sandbox(exchange, words, start):
+    """What `sandbox` tells on stderr, put into the environment, lets another command log in there."""
+    process = start("sandbox", exchange)
+    url = process.stdout.readline().strip()
+    told = dict(word.split("=") for word in process.stderr.readline().split() if word.startswith("EXCHANGE_WS_"))
+    ended = subprocess.run(
+        command(*words, "--url", url), cwd=ROOT, env=environment(**told), capture_output=True, text=True, timeout=LIMIT_S
+    )
+    assert (0, "") == (ended.returncode, ended.stderr)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ from typing import Any
 from exchange_ws.cli.common import add_endpoint, add_exchange, client_of, examples, to_json
 from exchange_ws.errors import AuthenticationError, ExchangeError, RequestRejected, UsageError
 
+#: In Bybit's words: the one object that it takes.
+ORDER = '[{"category": "spot", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Market", "qty": "100"}]'
+
 
 def add(commands: Any) -> None:
     """Add the command to *commands*, what `argparse.ArgumentParser.add_subparsers` gave."""
@@ -22,6 +25,7 @@ def add(commands: Any) -> None:
             "request whitebit time",
             "request whitebit lastprice_request BTC_USDT --sandbox",
             "request whitebit market_request '[\"BTC_USDT\", 86400]'",
+            f"request bybit-v5 order.create '{ORDER}' --sandbox",
         ),
     )
     add_exchange(parser)
