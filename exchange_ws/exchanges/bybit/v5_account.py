@@ -20,6 +20,10 @@ made here is one that a client has to survive:
   170213; contracts have one code for all of these;
 * take profit, stop loss, the slippage tolerance, market maker protection, leverage on spot and self match prevention are told
   as they were asked for, and do nothing;
+* refusals have the codes of "Error Codes", and words of ours, after what that page says of each, but for two that examples of
+  answers have: "Order does not exist." and "position idx not match position mode";
+* why an order has ended is told in words of "Enums Definitions"; which of them it is, is our choice, but for `CancelByUser` and
+  for what an order gets that is post only;
 * each op has its own quota, by category: 10 a second, and 150 orders a second in batches, as the documentation's examples of
   answers have it. The codes 110004, 110012, 110079, 170210 and 170217 never happen by themselves.
 
@@ -118,7 +122,7 @@ STATUSES = {
     CANCELLED: "Cancelled",
     REJECTED: "Rejected",
 }
-#: Why an order has ended: `cancelType` and `rejectReason`.
+#: Why an order has ended: `cancelType` and `rejectReason`, of those that "Enums Definitions" has: some clients know no others.
 ENDS = {
     "asked": ("CancelByUser", "EC_PerCancelRequest"),
     "dcp": ("CancelByDCP", "EC_PerCancelRequest"),
@@ -127,7 +131,7 @@ ENDS = {
     "ioc": ("UNKNOWN", "EC_NoImmediateQtyToFill"),
     "fok": ("UNKNOWN", "EC_NoEnoughQtyToFill"),
     "liquidity": ("UNKNOWN", "EC_NoImmediateQtyToFill"),
-    "balance": ("UNKNOWN", "EC_NoEnoughBalance"),
+    "balance": ("UNKNOWN", "EC_Others"),
 }
 #: Why `exchange_ws.sandbox.accounts` refuses what was not refused before: codes and texts, of spot and of contracts.
 REFUSALS = {

@@ -10,6 +10,7 @@ does, the choice made here is one that a client has to survive:
 * a missing or unknown parameter that is needed is 10001, and so are a symbol and a cursor that nobody gave out;
 * of several faults of a signed request the key is named first, then the time, then the signature; the time has to fit this
   machine's clock, or that of the markets, as on the socket for orders;
+* refusals have the codes of "Error Codes", and words of ours;
 * a cursor is the number of rows that came before, as text;
 * orders asked for by an id are subject to `openOnly` too, as all others are.
 

@@ -7,8 +7,9 @@ neither says what the server does, the choice made here is one that a client has
 * a request is atomic on spot too, where it is not known; `V5Public.atomic` False lets it take the good topics;
 * a topic twice in one request, or on spot, is refused as one that is subscribed already is on linear; one that is not
   subscribed can be unsubscribed; a known symbol with a topic that spot does not have is refused in linear's words;
-* the text for topics of more than 21,000 characters is made up; they are counted over all that the connection has subscribed
-  to, each with its quotes and a comma;
+* the texts for topics of more than 21,000 characters, for too many requests and for what `Sandbox.reject` refuses are made up,
+  the others were seen. Characters are counted over all that the connection has subscribed to, of each topic with its quotes and
+  a comma;
 * text that is not JSON, and no op, are refused as an unknown op is; args that are no list of topics with "Params Error";
 * the option socket gives back in `failTopics` what is no topic of any socket, symbols that there are not, and what is beyond
   2000; it takes in silence, and never pushes, what only other sockets have; to be subscribed already is a success there;

@@ -578,6 +578,17 @@ def test_conditional_orders(world):
     assert ["Deactivated", "Cancelled"] == [row["orderStatus"] for row in world.rows("order")]
 
 
+def test_triggered_without_the_money(world):
+    """A conditional order that cannot be paid when its time comes ends, with a reason that the documentation's list has."""
+    market = world.market("linear")
+    price = f"{market.last + 5:f}"
+    world.create("linear", orderType="Market", qty="5000", triggerPrice=price, triggerDirection=1)
+    world.told()
+    world.trade_at("linear", "buy", market.last + 10, "1000")
+    last = world.rows("order")[-1]
+    assert "EC_Others" == last["rejectReason"]
+
+
 def test_an_ordinary_spot_order_has_no_trigger(world):
     """A trigger price of an order that is not a conditional one counts for nothing."""
     world.create("spot", triggerPrice="60000")
