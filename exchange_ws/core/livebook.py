@@ -243,9 +243,9 @@ class OrderBook:
     @property
     def stale(self) -> bool:
         """Whether something is missing: the connection is lost, a chain is broken, nothing comes, or all is over."""
-        self._refresh()
+        interrupted = self._look()
         with self._lock:
-            return self._is_stale
+            return interrupted or self._is_stale
 
     @property
     def gaps(self) -> list[Gap]:
@@ -302,9 +302,9 @@ class OrderBook:
     def __repr__(self) -> str:
         if self._subscription._foreign:
             return f"<OrderBook {self._subscription.name} of another process>"
-        self._refresh()
+        interrupted = self._look()
         with self._lock:
-            state = ", closed" if self._over else ", stale" if self._is_stale else ""
+            state = ", closed" if self._over else ", stale" if interrupted or self._is_stale else ""
             return f"<OrderBook {self._subscription.name}: {self._book.shown()}{state}>"
 
     def _repr_html_(self) -> str:
@@ -314,9 +314,9 @@ class OrderBook:
         name = self._subscription.name
         if self._subscription._foreign:  # the lock is the parent's
             return display.card(name, ["of another process"], state="closed")
-        self._refresh()
+        interrupted = self._look()
         with self._lock:
-            state = "closed" if self._over else "stale" if self._is_stale else "open"
+            state = "closed" if self._over else "stale" if interrupted or self._is_stale else "open"
             (bids, asks), spread, mid = self._book.top(SHOWN), self._book.spread, self._book.mid
         facts = ["empty"] if mid is None else [f"mid {display.digits(mid)}", f"spread {display.digits(spread)}"]
         rows = [("ask", *level) for level in reversed(asks)] + [("bid", *level) for level in bids]
@@ -361,10 +361,20 @@ class OrderBook:
         if asks:
             self._restate(self._subscription)
 
+    def _look(self) -> bool:
+        """
+        `_refresh`, for who wants to know whether the book is stale. Whether its topic was not coming, before that.
+
+        Not after it: between the two the topic may come again, and the gap that stands before it would not be applied yet.
+        """
+        interrupted = self._subscription.interrupted
+        self._refresh()
+        return interrupted
+
     @property
     def _is_stale(self) -> bool:
-        """Requires `_lock`."""
-        return not self._book.whole or self._torn or self._over or self._subscription.interrupted
+        """Requires `_lock`. By what was applied; see `_look` for the rest."""
+        return not self._book.whole or self._torn or self._over
 
     def _next(self, find: Callable[[], BookUpdate | None], timeout: float | None) -> BookUpdate:
         """What *find*, called with `_lock` held, finds first; raises at the end, and when *timeout* seconds are over."""

@@ -147,6 +147,21 @@ def test_loss():
     assert [(False, 0), (True, 0), (True, 0), (False, 0)] == found
 
 
+def test_loss_that_ends_during_a_look(monkeypatch):
+    """Whatever comes again between the parts of a look at the book, it does not pass for whole before the snapshot."""
+    desk = Desk()
+    desk.put(push(1))
+    found = [desk.book.stale]
+    desk.subscription.lost(SOURCE, SECOND)
+    refresh = desk.book._refresh
+    with monkeypatch.context() as patch:
+        patch.setattr(OrderBook, "_refresh", lambda _: (refresh(), desk.put(push(9, 8))))
+        found.append(desk.book.stale)
+    found.append(desk.book.stale)
+    desk.put(push(9))
+    assert [False, True, True, False] == [*found, desk.book.stale]
+
+
 def test_silence():
     """A book that nothing comes for is stale, and asked for by who noticed that."""
     desk = Desk()
