@@ -615,7 +615,8 @@ class Client:
             by_endpoint.setdefault(self._endpoint_of(topic), []).append(topic)
         dialects = [self._endpoints[where].dialect for where in by_endpoint]
         if any(dialect.interpret is not dialects[0].interpret for dialect in dialects):
-            raise UsageError("subscribe: these topics come in different languages; make a subscription for each")
+            each = " and ".join(found[0].name for found in by_endpoint.values())
+            raise UsageError(f"subscribe: {each} come from different endpoints; make a subscription for each, and merge these")
         options = self._options
         if queue_size == 0:
             raise UsageError("queue_size=0: takes a whole number of 1 or more")

@@ -468,6 +468,11 @@ def test_depths_of_books(make):
         ("spot", lambda ws: ws.subscribe_tickers(), "name at least one symbol"),
         ("spot", lambda ws: ws.subscribe_tickers("BTCUSDT", limit=5), "limit: no such option"),
         ("spot", lambda ws: ws.subscribe("order", overflow="latest"), "overflow='latest': order"),
+        (
+            "spot",
+            lambda ws: ws.subscribe("tickers.BTCUSDT", "tickers.ETHUSDT", "wallet"),
+            "subscribe: tickers.BTCUSDT and wallet come from different endpoints",
+        ),
     ],
 )
 def test_senseless_subscriptions(box, make, category, call, says):
