@@ -280,7 +280,7 @@ class Client:
     name: ClassVar[str]
     #: Parameters of the constructor's on which the languages depend, and attributes that have them; recordings tell them.
     _languages: ClassVar[tuple[str, ...]] = ()
-    # Of a client with several URLs: the parameters that take them, and the path of each where all are on one host.
+    #: Of a client with several URLs: the parameters that take them, and the path of each where all are on one host.
     paths: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     _closed = True  # guarded by _lock
