@@ -1017,6 +1017,8 @@ _FIELDS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "market_unit": ("marketUnit", _word),
     "order_filter": ("orderFilter", _word),
 }
+#: Fields without a keyword that are numbers, and said as text like all of them [Place Order].
+_NUMBERS = frozenset({"bboLevel", "orderIv", "slLimitPrice", "slippageTolerance", "tpLimitPrice"})
 _KEYWORDS = {wire: keyword for keyword, (wire, _) in _FIELDS.items()}
 
 
@@ -1040,7 +1042,8 @@ class _Form:
                 wire, check = _FIELDS[name]
                 body[wire] = check(name, value)
             else:
-                body[self._vendors(name)] = exact(name, value)
+                wire = self._vendors(name)
+                body[wire] = _amount_or_zero(name, value) if name in _NUMBERS else exact(name, value)
         missing = [name for name in self.needs if _FIELDS[name][0] not in body]
         if missing:
             raise UsageError(f"an order: needs {', '.join(missing)}")
