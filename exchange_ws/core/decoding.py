@@ -170,7 +170,8 @@ class Decoder:
         update = self._decode(message)
         if update.__class__ is not Update:
             return ()
-        events = self._events(update, received_ns)
+        self._reading.received = received_ns / 1e9
+        events = self._events(update, self._reading, self._names)
         if self.merging:
             self._look_for_lack(update, events)
         if self._replaying:
@@ -182,12 +183,13 @@ class Decoder:
     def peek(self, message: bytes, received_ns: int, names: Mapping[bytes, tuple[bytes, ...]] | None = None) -> Any:
         """The newest event of *message*, remembering nothing; None if there is none. *names*: as of its arrival."""
         update = self._decode(message)
-        before, self._names = self._names, names or {}
-        try:
-            events = self._events(update, received_ns) if isinstance(update, Update) else ()
-        finally:
-            self._names = before
+        reading = self._reading_of_its_own(received_ns, {})
+        events = self._events(update, reading, names or {}) if isinstance(update, Update) else ()
         return events[-1] if events else None
+
+    def _reading_of_its_own(self, received_ns: int, states: dict[bytes, dict[str, Any]]) -> Reading:
+        """For who only looks. Ours is not lent to him: Ctrl-C could come before it is what it was."""
+        return Reading(received_ns / 1e9, self._reading.numbers, self._reading.topics, states)
 
     def ahead(self) -> Ahead:
         """Where who looks at messages that were not read yet begins: at what was."""
@@ -195,18 +197,14 @@ class Decoder:
 
     def look(self, ahead: Ahead, message: bytes, received_ns: int) -> None:
         """*message* is the next one; remembers it there, and nothing here."""
-        reading, names = self._reading, self._names
-        states, reading.states, self._names = reading.states, ahead.states, ahead.names
         try:
             update = self._decode(message)
-            events = self._events(update, received_ns) if isinstance(update, Update) else ()
+            reading = self._reading_of_its_own(received_ns, ahead.states)
+            events = self._events(update, reading, ahead.names) if isinstance(update, Update) else ()
             if events:
                 ahead.event = events[-1]
         except UNREADABLE:
-            self.skip(message)
-        finally:
-            ahead.states = reading.states
-            reading.states, self._names = states, names
+            ahead.states = self._known_beside(message, ahead.states, ahead.names)
 
     def forget(self) -> None:
         """Deltas may be missing here."""
@@ -215,9 +213,14 @@ class Decoder:
     def skip(self, message: bytes) -> None:
         """*message* could not be read: what it would have changed is not known any more, all if it does not tell."""
         if self.merging:
-            keys = {key for sent in self.keys_of(message) for key in self._names.get(sent, (sent,))}
-            states = self._reading.states
-            self._reading.states = {key: state for key, state in states.items() if keys and key not in keys}
+            self._reading.states = self._known_beside(message, self._reading.states, self._names)
+
+    def _known_beside(
+        self, message: bytes, states: Mapping[bytes, dict[str, Any]], names: Mapping[bytes, tuple[bytes, ...]]
+    ) -> dict[bytes, dict[str, Any]]:
+        """Those of *states* that *message*, which could not be read, would not have changed."""
+        keys = {key for sent in self.keys_of(message) for key in names.get(sent, (sent,))}
+        return {key: state for key, state in states.items() if keys and key not in keys}
 
     def keys_of(self, message: bytes) -> tuple[bytes, ...]:
         """The topics that *message* has news of, where `route` does not tell."""
@@ -317,11 +320,10 @@ class Decoder:
                     self.tally.repaired += 1
         self._watches = deque(left, maxlen=WATCHED)
 
-    def _events(self, update: Update, received_ns: int) -> Sequence[Event]:
-        self._reading.received = received_ns / 1e9
-        if self._names:
-            update.keys = self._names.get(update.keys[0], update.keys)
-        events = self._interpret(update, self._reading)
+    def _events(self, update: Update, reading: Reading, names: Mapping[bytes, tuple[bytes, ...]]) -> Sequence[Event]:
+        if names:
+            update.keys = names.get(update.keys[0], update.keys)
+        events = self._interpret(update, reading)
         if len(update.keys) > 1 and self._symbols is not None:
             return [event for event in events if event.symbol in self._symbols]
         return events
