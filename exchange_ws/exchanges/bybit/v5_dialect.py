@@ -136,6 +136,8 @@ REFUSALS = {
 }
 BUSY_KIND = 10006  # each kind of operation is counted by itself: one may cancel when one may place no more
 RESTARTING = 10019  # nothing new is taken on this connection, what is under way finishes, and a new one is to be made
+#: What a code means whose refusal has no words [Error Codes].
+_MEANINGS: dict[int | None, str] = {10404: "no such op, or no such category for it"}
 #: The same by what a refusal says, where there are no codes (observed).
 _TEXTS = {"already subscribed": ALREADY, "request not authorized": UNAUTHORIZED}
 
@@ -298,7 +300,7 @@ def _traded(body: dict[str, Any]) -> Reply:
     if kind == REJECTED and body.get("op") == "auth":
         kind = UNAUTHORIZED
     wait_s = _wait_s(body.get("header")) if kind == TOO_MANY else None
-    text = _reason(body.get("retMsg"))
+    text = _reason(body.get("retMsg") or _MEANINGS.get(number))
     refusal = Refusal(number, text, kind, wait_s, renew=number == RESTARTING, narrow=number == BUSY_KIND)
     return Reply("" if key is None else key, False, body, refusal, alone=key is None)
 
