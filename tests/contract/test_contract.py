@@ -112,7 +112,7 @@ def test_names(name, box):
 
 
 def test_everything_public_is_documented(name):
-    """Each public method and property says what it does; what a client class is called and where it connects are plain values."""
+    """Each public method and property says what it does; the name and the paths of a client class are plain values."""
     kind = CLIENTS[name]
     public = [(key, getattr(kind, key)) for key in dir(kind) if not key.startswith("_") and key not in ("name", "paths")]
     assert inspect.getdoc(kind)
