@@ -387,11 +387,10 @@ class Client:
         try:
             # Not here: a signal's function, or `__del__`, may have interrupted this very thread where it holds a lock of ours.
             # Who closes would wait for that for ever; this way it is waited for as long as *timeout* says, and ends afterwards.
-            errand = Errand(lambda: self._close(deadline), f"exchange-ws close {self.name}", self._errands)
+            Errand(lambda: self._close(deadline), f"exchange-ws close {self.name}", self._errands)
         except RuntimeError:  # the system gives no further thread
             self._close(deadline)
             return
-        self._errands.add(errand)  # as it does itself, perhaps later than we come to the next line
         grace = Deadline(self._clock, (deadline.remaining() or 0.0) + CLOSE_GRACE_S)
         for one in list(self._errands):  # that of a close which was interrupted too: it is a thread of ours
             if one.wait(grace):

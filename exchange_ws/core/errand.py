@@ -50,7 +50,7 @@ class Errand:
     middle of anything, and in a signal's function, which is called in the middle of what the main thread is at. `call` then
     waits for that lock, and who began it does not have to.
 
-    It puts itself into the set *among*, for who was interrupted before he had it in his hands.
+    It is in the set *among* before it begins, for who is interrupted before he has it in his hands; it is begun then too.
 
     Raises
     ------
@@ -66,11 +66,22 @@ class Errand:
         # `Thread.start` takes a lock of its module, which this thread may have in its hands. A bare thread does without, but
         # becomes a `Thread` of unknown origin, for ever, once anything asks for `current_thread`, as logging does. So the bare
         # one starts the other.
-        _thread.start_new_thread(self._begin, (among,))
-
-    def _begin(self, among: set[Errand] | None) -> None:
-        if among is not None:
+        self._first = threading.Lock()  # taken for good by the one that does
+        among = set() if among is None else among
+        try:
             among.add(self)
+            _thread.start_new_thread(self._begin, ())
+        except RuntimeError:
+            among.discard(self)
+            raise
+        except BaseException:  # Ctrl-C, before or after each of them; to do both once more does no harm
+            among.add(self)
+            _thread.start_new_thread(self._begin, ())
+            raise
+
+    def _begin(self) -> None:
+        if not self._first.acquire(blocking=False):
+            return
         try:
             start(self._thread)
         except RuntimeError as error:

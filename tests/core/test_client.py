@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
 import os
@@ -739,8 +740,25 @@ class InterruptedOnce(set):
         super().add(item)
 
 
-def test_close_after_an_interrupted_one(ws, monkeypatch):
-    """A close that Ctrl-C ended just as its thread began goes on, and the next close waits for it too."""
+class Threads:
+    """The module `_thread` while Ctrl-C comes before or after the main thread begins another."""
+
+    def __init__(self, begins: bool) -> None:
+        self.begins = begins
+        self.ready = True
+
+    def start_new_thread(self, call, arguments):
+        if self.ready:
+            self.ready = False
+            if self.begins:
+                _thread.start_new_thread(call, arguments)
+            raise KeyboardInterrupt
+        _thread.start_new_thread(call, arguments)
+
+
+@pytest.mark.parametrize("place", ["before it is noted", "before it begins", "after it began"])
+def test_close_after_an_interrupted_one(ws, monkeypatch, place):
+    """A close that Ctrl-C ended as its thread began, or was about to, is made, once, and the next close waits for it too."""
     began, never, threads = threading.Event(), threading.Event(), []
 
     def close(deadline):
@@ -751,12 +769,14 @@ def test_close_after_an_interrupted_one(ws, monkeypatch):
         Client._close(ws, deadline)
 
     monkeypatch.setattr(ws, "_close", close)
-    monkeypatch.setattr(ws, "_errands", InterruptedOnce())
+    if place == "before it is noted":
+        monkeypatch.setattr(ws, "_errands", InterruptedOnce())
+    else:
+        monkeypatch.setattr("exchange_ws.core.errand._thread", Threads(begins=place == "after it began"))
     with pytest.raises(KeyboardInterrupt):
         ws.close()
-    assert began.wait(LIMIT_S)
     ws.close()
-    assert [False, False] == [thread.is_alive() for thread in threads]
+    assert (True, [False, False]) == (began.is_set(), [thread.is_alive() for thread in threads])
 
 
 # Calls -----------------------------------------------------------------------------------------------------------------------
