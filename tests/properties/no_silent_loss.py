@@ -455,10 +455,12 @@ def judge(tape: Any, run: Any, reader: Any, sums: Counter[str], transit_s: float
     """
     facts, items = tape.facts, reader.items
     handed: dict[int, int] = {}  # trades by the first message that has them
+    handed_last: dict[int, int] = {}  # and by the last one
     sent_at: dict[int, list[float]] = {}
     for serial, message in enumerate(tape.handed):
         for number in message.numbers:
             handed.setdefault(number, serial)
+            handed_last[number] = serial
             sent_at.setdefault(number, []).append(message.at)
     seen: set[int] = set()
     _judge_carried(items)
@@ -478,7 +480,8 @@ def judge(tape: Any, run: Any, reader: Any, sums: Counter[str], transit_s: float
                 raise Broken(f"{number} was never sent")
             seen.add(number)
             if came and number < came[-1][0]:
-                if not item.snapshot and handed[number] <= handed[came[-1][0]]:
+                # It may have been lost when it was handed out first, and come with what is handed out late.
+                if not item.snapshot and handed_last[number] <= handed[came[-1][0]]:
                     raise Broken(f"{number} came after {came[-1][0]}")
                 late.add(number)
             else:
