@@ -31,8 +31,10 @@ class Result:
     """What one client's process measured."""
 
     messages: int
-    seconds: float  #: from the subscribe to the end of the stream
-    cpu_seconds: float  #: of all its threads, user and system
+    seconds: float  #: from the first push to the end of the stream
+    cpu_seconds: float  #: of all its threads, user and system, meanwhile
+    peak_mib: float = 0.0  #: memory of the process at its highest, resident; 0 where the system does not tell (not Linux)
+    delivered: float = 1.0  #: share of the messages that the consumer was shown: some clients leave out what they are late with
 
     @property
     def rate(self) -> float:
@@ -53,29 +55,59 @@ class Stopwatch:
 
     def result(self, messages: int) -> Result:
         """The times, with what was counted meanwhile."""
-        return Result(messages, time.perf_counter() - self._wall, time.process_time() - self._cpu)
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return Result(messages, wall, cpu, _peak_mib())
+
+
+def _peak_mib() -> float:
+    """Of this process, without what it inherited from the one that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
 
 def ours(url: str, case: Case, raw: bool = False, **options: Any) -> Result:
     """Ours: events, of which the fields that matter are read; or the vendor's JSON with *raw*."""
-    import exchange_ws
+    from exchange_ws import ConnectionLost
 
     read = attrgetter(*case.fields)
-    count = 0
-    make: Callable[..., Any] = exchange_ws.clients()[case.exchange]
-    with make(url, reconnect=False, overflow="block", **options) as client:
+    with case.client(url, reconnect=False, overflow="block", **options) as client:
+        subscription = client.subscribe(*case.topic, raw=raw, **case.params)
+        count = 1
+        read(next(subscription)) if not raw else next(subscription)
         watch = Stopwatch()
-        subscription = client.subscribe(*case.topic, raw=raw)
         try:
             if raw:
                 for _ in subscription:
-                    count += case.events
+                    count += 1
             else:
                 for event in subscription:
                     read(event)
                     count += 1
-        except exchange_ws.ConnectionLost:  # reconnect=False: the server's goodbye ends the subscription
+        except ConnectionLost:  # reconnect=False: the server's goodbye ends the subscription
             pass
+        return watch.result(count // (case.objects if raw else case.events))
+
+
+def ours_called(url: str, case: Case) -> Result:
+    """Ours, events, through `Subscription.call`."""
+    with case.client(url, reconnect=False, overflow="block") as client:
+        read = attrgetter(*case.fields)
+        watch, count = Stopwatch(), 0
+
+        def take(event: Any) -> None:
+            nonlocal watch, count
+            if not count:
+                watch = Stopwatch()
+            count += 1
+            read(event)
+
+        subscription = client.subscribe(*case.topic, **case.params)
+        subscription.call(take)
+        while not subscription.closed or subscription.qsize():
+            time.sleep(0.001)  # beside hundreds of them; the thread that counts is not held up
         return watch.result(count // case.events)
 
 
@@ -104,16 +136,38 @@ def their_loop(url: str, case: Case, **options: Any) -> Result:
     import websocket
 
     connection = websocket.create_connection(url, **options)
+    connection.send(json.dumps(case.command))
+    connection.recv()  # the reply
+    text = connection.recv()
     count = 0
     watch = Stopwatch()
-    connection.send(json.dumps(case.command))
-    connection.recv()
-    while text := connection.recv():  # empty: a close frame
-        _ = json.loads(text)["params"]
+    while text:  # empty: a close frame
+        for line in text.splitlines() if case.objects > 1 else (text,):
+            json.loads(line)
         count += 1
+        text = connection.recv()
     result = watch.result(count)
     connection.close()
     return result
+
+
+def their_app(url: str, case: Case) -> Result:
+    """websocket-client's `WebSocketApp` and its callbacks, without the UTF-8 check."""
+    import websocket
+
+    watch, count = Stopwatch(), -1  # the first message is the reply
+
+    def take(_: Any, text: str) -> None:
+        nonlocal watch, count
+        if count == 0:
+            watch = Stopwatch()
+        for line in text.splitlines() if case.objects > 1 else (text,):
+            json.loads(line)
+        count += 1
+
+    app = websocket.WebSocketApp(url, on_open=lambda app: app.send(json.dumps(case.command)), on_message=take)
+    app.run_forever(skip_utf8_validation=True)
+    return watch.result(count)
 
 
 def their_best_loop(url: str, case: Case) -> Result:
@@ -133,11 +187,11 @@ def limit(url: str, case: Case) -> Result:
     connection: Any = websocket.create_connection(url)  # reads nothing behind the handshake
     receive = connection.sock.recv
     count = -1  # the first message is the reply
-    rest = b""
-    watch = Stopwatch()
     connection.send(json.dumps(case.command))
+    data = receive(65536)
+    watch = Stopwatch()
+    several = case.objects > 1
     while True:
-        data = rest + receive(65536)
         at, size = 0, len(data)
         while at + 4 <= size:
             if data[at] != 0x81:  # no whole frame of text: the close frame
@@ -150,10 +204,14 @@ def limit(url: str, case: Case) -> Result:
             end = start + length
             if end > size:
                 break
-            parse(data[start:end])
+            if several:
+                for line in data[start:end].split(b"\n"):
+                    parse(line)
+            else:
+                parse(data[start:end])
             count += 1
             at = end
-        rest = data[at:]
+        data = data[at:] + receive(65536)
 
 
 @attrs.frozen
@@ -169,10 +227,12 @@ class Competitor:
 COMPETITORS = {
     "events": Competitor(ours, "exchange_ws, typed events"),
     "raw": Competitor(ours_raw, "exchange_ws, raw=True"),
+    "called": Competitor(ours_called, "exchange_ws, typed events, call", in_short=False),
     "events-recorded": Competitor(ours_recorded, "exchange_ws, typed events, recorded", in_short=False),
     "raw-recorded": Competitor(ours_raw_recorded, "exchange_ws, raw=True, recorded", in_short=False),
     "websocket-client": Competitor(their_loop, "websocket-client, recv and json.loads", 0.1),
     "websocket-client-skip-utf8": Competitor(their_best_loop, "the same with skip_utf8_validation"),
+    "websocketapp": Competitor(their_app, "its WebSocketApp, the same", 0.1, in_short=False),
     "limit": Competitor(limit, "limit: recv, split, orjson, one thread"),
 }
 #: Those of them that the others are compared with.

@@ -21,7 +21,7 @@ from exchange_ws.bench.cases import CASES
 from exchange_ws.bench.competitors import COMPETITORS, OURS, Result
 from exchange_ws.errors import InternalError
 
-__all__ = ["measure", "summary", "take_turns"]
+__all__ = ["against", "counted", "measure", "python", "start", "summary", "take_turns", "turns"]
 
 RUN_LIMIT_S = 120.0  # of one client with its sender: seconds unless something is broken
 LEAST = 1000  # messages of any run: below, it is the start of things that is measured
@@ -30,18 +30,51 @@ LEAST = 1000  # messages of any run: below, it is the start of things that is me
 Results = Mapping[str, Sequence[Result]]
 
 
-def _python(module: str, *arguments: str) -> subprocess.Popen[str]:
-    """Another process of this Python, that runs a module of this package, wherever that was imported from."""
+def python(module: str, *arguments: str) -> list[str]:
+    """The command of a module of this package, wherever that was imported from."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def start(command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    """Another process, which finds this package."""
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        env={**os.environ, "PYTHONPATH": path},
+        command,
+        cwd=here,  # which is looked in first: where the user stands there may be another copy
+        env={**os.environ, "PYTHONPATH": path, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,  # Ctrl-C reaches it too, and what it says then is of no use
         text=True,
     )
+
+
+def against(server: Sequence[str], client: Callable[[str], Sequence[str]], what: str, **environment: str) -> Any:
+    """
+    What a client says, which is JSON, that is started with the port that *server* says first; both are commands.
+
+    Raises
+    ------
+    InternalError
+        One of the two processes failed, at *what*.
+    """
+    with start(server) as served:
+        try:
+            assert served.stdout is not None
+            port = served.stdout.readline().strip()
+            with start(client(port), **environment) as asked:
+                try:
+                    out, err = asked.communicate(timeout=RUN_LIMIT_S)
+                except subprocess.TimeoutExpired:
+                    raise InternalError(f"{what}: not done in {RUN_LIMIT_S:.0f} s") from None
+                finally:
+                    asked.kill()
+            if asked.returncode or not out:
+                raise InternalError(f"{what}: it failed: {(err.strip().splitlines() or ['nothing was said'])[-1]}")
+        finally:
+            served.kill()
+    return json.loads(out.splitlines()[-1])
 
 
 def measure(name: str, case: str, messages: int) -> Result:
@@ -54,23 +87,18 @@ def measure(name: str, case: str, messages: int) -> Result:
         A message was lost, or one of the two processes failed.
     """
     count = max(LEAST, int(messages * CASES[case].share * COMPETITORS[name].share))
-    with _python("exchange_ws.bench.sender", case, str(count)) as sender:
-        try:
-            assert sender.stdout is not None
-            port = sender.stdout.readline().strip()
-            with _python("exchange_ws.bench.competitors", name, case, f"ws://127.0.0.1:{port}/") as client:
-                try:
-                    out, err = client.communicate(timeout=RUN_LIMIT_S)
-                finally:
-                    client.kill()
-            if client.returncode:
-                raise InternalError(f"{name}, {case}: it failed: {(err.strip().splitlines() or ['nothing was said'])[-1]}")
-            sender.wait(RUN_LIMIT_S)
-        finally:
-            sender.kill()
-    result = Result(*json.loads(out))
+    told = against(
+        python("exchange_ws.bench.sender", case, str(count)),
+        lambda port: python("exchange_ws.bench.competitors", name, case, f"ws://127.0.0.1:{port}/"),
+        f"{name}, {case}",
+    )
+    return counted(Result(*told), count, f"{name}, {case}")
+
+
+def counted(result: Result, count: int, what: str) -> Result:
+    """*result*, if it is of so many messages."""
     if result.messages != count:
-        raise InternalError(f"{name}, {case}: {count} messages were sent, {result.messages} counted")
+        raise InternalError(f"{what}: {count} messages were sent, {result.messages} counted")
     return result
 
 
@@ -83,13 +111,19 @@ def take_turns(
     *began* is called before each measurement, with the number of the round, from 1 on, and the name of the client.
     """
     results: dict[str, list[Result]] = {name: [] for name in names}
-    order = deque(names)
-    for number in range(1, rounds + 1):
+    for number, order in turns(names, rounds):
         for name in order:
             began(number, name)
             results[name].append(measure(name, case, messages))
-        order.rotate(1)
         yield results
+
+
+def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, Sequence[str]]]:
+    """The number of each round, from 1 on, and the order of *names* in it: each is the first one once, and so on."""
+    order = deque(names)
+    for number in range(1, rounds + 1):
+        yield number, tuple(order)
+        order.rotate(1)
 
 
 def summary(results: Results) -> dict[str, dict[str, Any]]:
