@@ -25,7 +25,7 @@ from exchange_ws.bench.rounds import take_turns
 
 THEIRS = "websocket-client-skip-utf8"
 CASE, MESSAGES, ROUNDS, TRIES = "v5-trades", 15_000, 3, 3
-#: Times as good as theirs that a median must be, with CPython 3.11 and orjson. Medians of five runs of five rounds, beside other
+#: Times as good as theirs that a median must be, with CPython 3.11 and orjson. Medians of five runs of five rounds beside other
 #: work on 2 cores (load 3 to 6; two of them beside three processes that did nothing but compute):
 #:
 #: - CPU: events 1.98 to 2.10, raw 4.12 to 4.38. What is asked for is 0.7 of that; what is half as fast has 0.5.
