@@ -7,6 +7,8 @@ MEASURE is ``delay``, ``roundtrip`` or ``idle``, as in `peers.py`, or
 
 ``book``
     a live order book and a loop over what changes in it, which reads the best prices: as ``blast``;
+``book-looked-at``
+    the same without the loop, for a user who looks every millisecond;
 ``subscriptions``
     ``blast`` on one of ``subscriptions``, a topic each, on one connection: and seconds that it took to make them, KiB of each;
 ``connections``
@@ -88,6 +90,20 @@ def book(url: str, plan: dict[str, Any]) -> Any:
     raise AssertionError("ended early")
 
 
+def book_looked_at(url: str, plan: dict[str, Any]) -> Any:
+    """The same for a user who looks every millisecond and does not care what was between, as that of ccxt pro is shown it."""
+    case = CASES["v5-deltas"]
+    with case.client(url, reconnect=False, queue_size=2 * plan["count"]) as client:
+        book = client.order_book("BTCUSDT", depth=50)
+        last = 177400507 + plan["count"] - 1
+        watch = Stopwatch()
+        client.request("ping")
+        while book.sequence < last:
+            _ = book.best_bid, book.best_ask
+            time.sleep(0.001)
+        return astuple(watch, plan["count"])
+
+
 def subscriptions(url: str, plan: dict[str, Any]) -> Any:
     """The last one is read."""
     case = CASES["v5-trades"]
@@ -145,6 +161,7 @@ MEASURES = {
     "roundtrip": roundtrip,
     "idle": idle,
     "book": book,
+    "book-looked-at": book_looked_at,
     "subscriptions": subscriptions,
     "connections": connections,
 }
