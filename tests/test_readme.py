@@ -39,7 +39,7 @@ PAGES = [
     *(
         f"docs/{name}.rst"
         for name in (
-            "quickstart streams orderbook recording whitebit bybit bybit_v5 migrating_to_v5 bitzoom observability testing"
+            "quickstart streams orderbook recording whitebit bybit bybit_v5 migrating_to_v5 bitzoom observability performance testing"
         ).split()
     ),
 ]
