@@ -39,7 +39,8 @@ PAGES = [
     *(
         f"docs/{name}.rst"
         for name in (
-            "quickstart streams orderbook recording whitebit bybit bybit_v5 migrating_to_v5 bitzoom observability performance testing"
+            "quickstart streams orderbook recording whitebit bybit bybit_v5 migrating_to_v5 bitzoom observability performance "
+            "testing"
         ).split()
     ),
 ]
