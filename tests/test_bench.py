@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 from exchange_ws import cli
 from exchange_ws.bench import rounds
@@ -82,6 +83,21 @@ def test_every_client_counts_what_was_sent(name, case):
     """Each kind of client, in a process of its own, has every message of a stream, of which one may be several."""
     result = rounds.measure(name, case, 1000)
     assert (1000, True, True) == (result.messages, result.seconds > 0, result.cpu_seconds > 0)
+
+
+def test_tls(tmp_path):
+    """The sender speaks TLS, too, and a client that trusts its certificate has every message of the stream."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    sender = tmp_path / "sender.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(sender))
+    told = rounds.against(
+        rounds.python("exchange_ws.bench.sender", "v5-trades", "1000", str(sender)),
+        lambda port: rounds.python("exchange_ws.bench.competitors", "raw", "v5-trades", f"wss://localhost:{port}/"),
+        "over TLS",
+        SSL_CERT_FILE=str(tmp_path / "authority.pem"),
+    )
+    assert 1000 == Result(*told).messages
 
 
 def test_lost_message_is_no_result(monkeypatch):
