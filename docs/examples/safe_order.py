@@ -57,7 +57,7 @@ def lose(box: Any, what: str | None) -> None:
     """Have the sandbox lose the next order, or its answer, and the connections with it."""
     if what == "order":
         box.freeze()  # it reads nothing more from them
-        threading.Timer(0.5, box.drop).start()
+        threading.Timer(2.0, box.drop).start()
     elif what == "answer":
         box.delay(60)
         threading.Thread(target=cut_off_the_answer, args=(box,)).start()
