@@ -494,9 +494,9 @@ class Connection:
     def _warn(self, error: ExchangeError, due: float | None) -> None:
         """Of a loss, and when the next dial is."""
         if due is None:
-            log.warning("%s; it is not made again", error)
+            log.warning("%s; it is not made again", str(error))
         else:
-            log.warning("%s; next try in %.1f s", error, max(0.0, due - self._clock.now()))
+            log.warning("%s; next try in %.1f s", str(error), max(0.0, due - self._clock.now()))
 
     def _hang_up(self) -> None:
         """Give the socket back, with what farewell goes without waiting."""

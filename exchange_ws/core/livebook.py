@@ -357,7 +357,7 @@ class OrderBook:
             asks = self._catch_up()
             broken, self._broken = self._broken, []
         for error in broken:  # under no lock: a handler is a user's function, and may read this book
-            log.warning("%s: the book is broken: %s", self._subscription.name, error)
+            log.warning("%s: the book is broken: %s", self._subscription.name, str(error))
         if asks:
             self._restate(self._subscription)
 

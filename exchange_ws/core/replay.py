@@ -286,7 +286,7 @@ class Line(Connection):
         self._lost(error)
 
     def _warn(self, error: ExchangeError, due: float | None) -> None:
-        log.debug("%s", error)  # it was warned of then
+        log.debug("%s", str(error))  # it was warned of then
 
     def end(self) -> None:
         if self._session.state != CLOSED:

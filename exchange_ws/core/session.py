@@ -643,6 +643,7 @@ class Session:
     # Inside: lifecycle ---------------------------------------------------------------------------------------------------
 
     def _log(self, level: int, text: str, *args: Any) -> None:
+        # No errors among *args*: who keeps the record of a line would keep the frames of their traces, and our client with them.
         if log.isEnabledFor(level):
             self._decisions.lines.append((level, text, args))
 
@@ -902,7 +903,7 @@ class Session:
                     "%s: %s: what was missed cannot be asked for: %s",
                     self.name,
                     answer.topic.name,
-                    pending.error,
+                    str(pending.error),
                 )
 
     def _let_go(self, channels: set[str], wanted: frozenset[Topic]) -> None:
@@ -1223,7 +1224,7 @@ class Session:
                         if join.trial and join.needs & command.states:
                             self._reject(join, error)
                 if any(join.needs & command.states for join in self._joins):
-                    self._log(logging.WARNING, "%s: %s; trying again", self.name, error)
+                    self._log(logging.WARNING, "%s: %s; trying again", self.name, str(error))
             self._release_early()
         self._settle_leaves()
         self._look_whether_open(now)
@@ -1276,7 +1277,7 @@ class Session:
                 refusal = refusals[hit[0]]
                 pause = (refusal.retry_after_s or THROTTLE_S) if refusal.kind == TOO_MANY else RETRY_S
                 self._pause_until = max(self._pause_until, now + pause)
-                self._log(logging.WARNING, "%s: %s; trying again", self.name, refused(refusal, command))
+                self._log(logging.WARNING, "%s: %s; trying again", self.name, str(refused(refusal, command)))
 
     @staticmethod
     def _is_final(refusal: Refusal, join: Join) -> bool:

@@ -354,7 +354,7 @@ class Stream:
                 going = False
             except ExchangeError as error:
                 going = not self.closed
-                log.error("%s: %s: %s", self.name, "goes on without one" if going else "ended", error)
+                log.error("%s: %s: %s", self.name, "goes on without one" if going else "ended", str(error))
 
     def _raise_error(self) -> None:
         """All was read, and nothing more will come: raise what ended it, if that was an error."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from life_helpers import EXCHANGES, SOON_S, Child, facts_of, wait_no_threads
+from log_lines import Log
 from wire_peers import LIMIT_S, Peer
 
 from exchange_ws import Backoff, WhiteBIT
@@ -205,23 +206,26 @@ def test_while_it_logs_in(box):
     assert (True, 1) == (kept, len(told(caught)))
 
 
-def test_after_a_failed_login(box):
-    """The error of a login that could not be made, which has the client in its traces, does not keep it for a next try."""
-    states: queue.SimpleQueue[str] = queue.SimpleQueue()
+def test_after_a_failed_login(box, caplog):
+    """The error of a login that could not be made, which has the client in its traces, keeps it nowhere, nor in the log."""
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     tokens = [str(box.token)]
-    ws = box.client(token=lambda: tokens.pop(), api_key=None, api_secret=None, on_state=states.put)
-    ws.subscribe_balance_spot("BTC")
-    box.drop()
-    while states.get(timeout=LIMIT_S) != "reconnecting":
-        pass
-    (connection,) = ws._pools["private"]
-    while connection.step != "waiting":
-        pass
-    del connection
-    del ws
-    with pytest.warns(ResourceWarning) as caught:
-        collect_until(lambda: len(caught))
-    assert [] == wait_no_threads(SOON_S)
+
+    def token():
+        asked.put(len(tokens))
+        return tokens.pop()
+
+    ws = box.client(token=token, api_key=None, api_secret=None, reconnect=Backoff(0.05, 0.5))
+    with Log() as log:
+        ws.subscribe_balance_spot("BTC")
+        asked.get(timeout=LIMIT_S)
+        box.drop()
+        assert 0 == asked.get(timeout=LIMIT_S)
+        log.wait("the login could not be made: IndexError; next try", SOON_S)
+        del ws
+        with pytest.warns(ResourceWarning) as caught:
+            collect_until(lambda: len(caught))
+    assert (True, []) == ("IndexError" in caplog.text, wait_no_threads(SOON_S))
 
 
 def test_with_a_full_buffer(box):
