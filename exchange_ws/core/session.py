@@ -643,7 +643,7 @@ class Session:
     # Inside: lifecycle ---------------------------------------------------------------------------------------------------
 
     def _log(self, level: int, text: str, *args: Any) -> None:
-        # No errors among *args*: who keeps the record of a line would keep the frames of their traces, and our client with them.
+        # No errors among *args*: who keeps the record of a line would keep the frames of their traces, with our client in them.
         if log.isEnabledFor(level):
             self._decisions.lines.append((level, text, args))
 
