@@ -48,6 +48,7 @@ from exchange_ws.events import (
     Ticker,
     Trade,
 )
+from exchange_ws.exchanges.bybit.common_events import DAY, ROLES, named, number, time_of
 
 __all__ = [
     "BATCH",
@@ -101,13 +102,11 @@ INTERVALS = {
     "1M": None,
 }
 
-#: Who took, by a trade's `m`; sides and roles of the account's own orders.
+#: Who took, by a trade's `m`; sides of the account's own orders.
 TAKERS: dict[Any, str] = {True: "buy", False: "sell"}
 SIDES: dict[Any, str] = {"BUY": "buy", "SELL": "sell"}
-ROLES: dict[Any, str] = {True: "maker", False: "taker"}
 
 BATCH = 10  # args of one request; more are refused, and then nothing is subscribed [Connect, "How to Subscribe"]
-DAY = 86400
 
 #: What kind of no an error code is [Error Codes]. The other documented ones say what is wrong with the request, as unknown ones
 #: are taken to: 10001, 10002, 10008, 10024, 10029, 12800 to 12815, 12821 to 12825.
@@ -320,7 +319,7 @@ def interpret(update: Update, reading: Reading) -> list[Event]:
     """
     reader = _READERS.get(update.label)
     if reader is None:
-        return [Other(NAME, update.label, None, _time(update.body.get("ts")), reading.received, update.body, None)]
+        return [Other(NAME, update.label, None, time_of(update.body.get("ts")), reading.received, update.body, None)]
     data = update.body["data"]
     events: list[Event] = []
     try:
@@ -329,29 +328,6 @@ def interpret(update: Update, reading: Reading) -> list[Event]:
     except (ArithmeticError, AttributeError) as error:  # not a number; text where an object was documented
         raise ValueError(f"{update.label}: {error}") from error
     return events
-
-
-def _number(value: Any, numbers: Numbers) -> Number:
-    """A price or a size; None where nothing is told, be it by null or by empty text."""
-    if type(value) is str:
-        return numbers(value) if value else None
-    if value is None:
-        return None
-    if type(value) not in (int, float):
-        raise ValueError(f"no number: {type(value).__name__}")
-    return numbers(str(value))
-
-
-def _named(value: Any) -> str:
-    """A symbol, where it is not part of the topic."""
-    if not isinstance(value, str):
-        raise ValueError("a symbol is no text")
-    return value
-
-
-def _time(value: Any) -> float | None:
-    """Unix seconds of milliseconds, which come as a number or as its digits."""
-    return None if value is None or value == "" else int(value) / 1000
 
 
 def _symbol(body: dict[str, Any]) -> str:
@@ -371,19 +347,19 @@ def _trade(body: dict[str, Any], trade: dict[str, Any], reading: Reading) -> Ite
         NAME,
         "trade",
         _symbol(body),
-        _time(trade.get("t")),
+        time_of(trade.get("t")),
         reading.received,
         body,
         None,
         trade["v"],
-        _number(trade["p"], numbers),
-        _number(trade["q"], numbers),
+        number(trade["p"], numbers),
+        number(trade["q"], numbers),
         TAKERS.get(trade.get("m")),
     )
 
 
 def _levels(side: Any, numbers: Numbers) -> tuple[tuple[Number, Number], ...]:
-    return tuple([(_number(price, numbers), _number(size, numbers)) for price, size in side])
+    return tuple([(number(price, numbers), number(size, numbers)) for price, size in side])
 
 
 def _book(body: dict[str, Any], book: dict[str, Any], reading: Reading) -> Iterable[Event]:
@@ -398,7 +374,7 @@ def _book(body: dict[str, Any], book: dict[str, Any], reading: Reading) -> Itera
         NAME,
         "orderbook",
         _symbol(body),
-        _time(book.get("t")),
+        time_of(book.get("t")),
         reading.received,
         body,
         None,
@@ -422,16 +398,16 @@ def _ticker(body: dict[str, Any], ticker: dict[str, Any], reading: Reading) -> I
         NAME,
         "tickers",
         _symbol(body),
-        _time(body.get("ts")),
+        time_of(body.get("ts")),
         reading.received,
         body,
         None,
-        _number(ticker.get("c"), numbers),
-        _number(ticker.get("o"), numbers),
-        _number(ticker.get("h"), numbers),
-        _number(ticker.get("l"), numbers),
-        _number(ticker.get("v"), numbers),
-        _number(ticker.get("qv"), numbers),
+        number(ticker.get("c"), numbers),
+        number(ticker.get("o"), numbers),
+        number(ticker.get("h"), numbers),
+        number(ticker.get("l"), numbers),
+        number(ticker.get("v"), numbers),
+        number(ticker.get("qv"), numbers),
         DAY,
     )
 
@@ -443,14 +419,14 @@ def _book_ticker(body: dict[str, Any], best: dict[str, Any], reading: Reading) -
         NAME,
         "bookticker",
         _symbol(body),
-        _time(best.get("t")),
+        time_of(best.get("t")),
         reading.received,
         body,
         None,
-        _number(best["bp"], numbers),
-        _number(best["bq"], numbers),
-        _number(best["ap"], numbers),
-        _number(best["aq"], numbers),
+        number(best["bp"], numbers),
+        number(best["bq"], numbers),
+        number(best["ap"], numbers),
+        number(best["aq"], numbers),
     )
 
 
@@ -465,16 +441,16 @@ def _kline(body: dict[str, Any], candle: dict[str, Any], reading: Reading) -> It
         NAME,
         "kline",
         _symbol(body),
-        _time(body.get("ts")),
+        time_of(body.get("ts")),
         reading.received,
         body,
         None,
         int(candle["t"]) / 1000,
-        _number(candle["o"], numbers),
-        _number(candle["h"], numbers),
-        _number(candle["l"], numbers),
-        _number(candle["c"], numbers),
-        _number(candle.get("v"), numbers),
+        number(candle["o"], numbers),
+        number(candle["h"], numbers),
+        number(candle["l"], numbers),
+        number(candle["c"], numbers),
+        number(candle.get("v"), numbers),
         None,
         INTERVALS.get(body["topic"].split(".")[1]),
         None,
@@ -494,13 +470,13 @@ def _balances(body: dict[str, Any], account: dict[str, Any], reading: Reading) -
             NAME,
             "outboundAccountInfo",
             None,
-            _time(account.get("E")),
+            time_of(account.get("E")),
             reading.received,
             body,
             None,
             row["a"],
-            _number(row["f"], numbers),
-            _number(row["l"], numbers),
+            number(row["f"], numbers),
+            number(row["l"], numbers),
         )
 
 
@@ -532,8 +508,8 @@ def _state_of_order(channel: str, body: dict[str, Any], order: dict[str, Any], f
     return Order(
         NAME,
         channel,
-        _named(order["s"]),
-        _time(order.get("E")),
+        named(order["s"]),
+        time_of(order.get("E")),
         reading.received,
         body,
         None,
@@ -541,9 +517,9 @@ def _state_of_order(channel: str, body: dict[str, Any], order: dict[str, Any], f
         order.get("c"),
         SIDES.get(order.get("S")),
         order.get("o"),
-        _number(order.get("p"), numbers),
-        _number(order.get("q"), numbers),
-        _number(filled, numbers),
+        number(order.get("p"), numbers),
+        number(order.get("q"), numbers),
+        number(filled, numbers),
         order.get("X"),
     )
 
@@ -559,15 +535,15 @@ def _fill(body: dict[str, Any], fill: dict[str, Any], reading: Reading) -> Itera
     yield Fill(
         NAME,
         "ticketInfo",
-        _named(fill["s"]),
-        _time(fill.get("t")),
+        named(fill["s"]),
+        time_of(fill.get("t")),
         reading.received,
         body,
         None,
         fill["T"],
         fill["o"],
-        _number(fill["p"], numbers),
-        _number(fill["q"], numbers),
+        number(fill["p"], numbers),
+        number(fill["q"], numbers),
         SIDES.get(fill.get("S")),
         None,
         None,

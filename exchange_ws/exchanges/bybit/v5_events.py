@@ -14,6 +14,7 @@ from typing import Any, Callable
 from exchange_ws.core.dialect import Reading
 from exchange_ws.core.messages import Update
 from exchange_ws.events import Balance, BookUpdate, Candle, Event, Fill, Number, Numbers, Order, Other, Position, Ticker, Trade
+from exchange_ws.exchanges.bybit.common_events import DAY, ROLES, named, number, time_of
 
 __all__ = ["INTERVALS", "NAME", "PRIVATE_READERS", "READERS", "interpreting"]
 
@@ -35,11 +36,9 @@ INTERVALS = {
     "W": 604800,
     "M": None,
 }
-DAY = 86400
 
-#: The taker's side of a trade, the own one of orders and fills; and whether those were the maker's.
+#: The taker's side of a trade, the own one of orders and fills.
 SIDES: dict[Any, str] = {"Buy": "buy", "Sell": "sell"}
-ROLES: dict[Any, str] = {True: "maker", False: "taker"}
 
 #: What kinds of executions are fills: something was bought or sold at a price, by an order of ours or for our account. The
 #: others (Funding, Delivery, Settle, MovePosition, CorporateAction, UNKNOWN) are bookings, and `Other` [Execution, execType].
@@ -74,34 +73,11 @@ def interpreting(readers: dict[str, Reader]) -> Reader:
 # Values -----------------------------------------------------------------------------------------------------------------------
 
 
-def _number(value: Any, numbers: Numbers) -> Number:
-    """A price or a size; None where nothing is told, be it by null or by empty text."""
-    if value.__class__ is str:
-        return numbers(value) if value else None
-    if value is None:
-        return None
-    if type(value) not in (int, float):
-        raise ValueError(f"no number: {type(value).__name__}")
-    return numbers(str(value))
-
-
-def _named(value: Any) -> str:
-    """A symbol, or the name of an asset."""
-    if not isinstance(value, str):
-        raise ValueError("a symbol is no text")
-    return value
-
-
 def _text(value: Any) -> str | None:
     """Words of the vendor's; None where it has none, which is empty text."""
     if value is None or value == "":
         return None
-    return _named(value)
-
-
-def _time(value: Any) -> float | None:
-    """Unix seconds of milliseconds, which come as a number or as its digits."""
-    return None if value is None or value == "" else int(value) / 1000
+    return named(value)
 
 
 def _symbol(topic: str, words: int) -> str:
@@ -124,14 +100,14 @@ def _trades(update: Update, reading: Reading) -> Sequence[Event]:
         Trade(
             NAME,
             "publicTrade",
-            _named(trade["s"]),
-            _time(trade["T"]),
+            named(trade["s"]),
+            time_of(trade["T"]),
             received,
             body,
             None,
             trade["i"],
-            _number(trade["p"], numbers),
-            _number(trade["v"], numbers),
+            number(trade["p"], numbers),
+            number(trade["v"], numbers),
             SIDES.get(trade["S"]),
         )
         for trade in body["data"]
@@ -152,8 +128,8 @@ def _book(update: Update, reading: Reading) -> Sequence[Event]:
         BookUpdate(
             NAME,
             "orderbook",
-            _named(book["s"]),
-            _time(body.get("cts") or body.get("ts")),
+            named(book["s"]),
+            time_of(body.get("cts") or body.get("ts")),
             reading.received,
             body,
             None,
@@ -188,14 +164,14 @@ def _levels(side: Any, numbers: Numbers) -> tuple[tuple[Number, Number], ...]:
     in the book, so the size is their sum; `raw` has them apart.
     """
     if side and len(side[0]) == 3:
-        return tuple([(_number(price, numbers), _sum(size, rpi, numbers)) for price, size, rpi in side])
-    # hot path: 4.7 us for 20 levels; 5.8 us where `_number` is called for text too, 4.4 us without looking whether it is text
+        return tuple([(number(price, numbers), _sum(size, rpi, numbers)) for price, size, rpi in side])
+    # hot path: 4.7 us for 20 levels; 5.8 us where `number` is called for text too, 4.4 us without looking whether it is text
     # (CPython 3.11 on a shared 2-core machine, `timeit`, best of 60)
     return tuple(
         [
             (
-                numbers(price) if price.__class__ is str else _number(price, numbers),
-                numbers(size) if size.__class__ is str else _number(size, numbers),
+                numbers(price) if price.__class__ is str else number(price, numbers),
+                numbers(size) if size.__class__ is str else number(size, numbers),
             )
             for price, size in side
         ]
@@ -205,7 +181,7 @@ def _levels(side: Any, numbers: Numbers) -> tuple[tuple[Number, Number], ...]:
 def _sum(size: str, other: str, numbers: Numbers) -> Number:
     """Exactly, whatever numbers are wanted as."""
     if other == "0":
-        return _number(size, numbers)
+        return number(size, numbers)
     return numbers(str(_EXACT.add(Decimal(size), Decimal(other))))
 
 
@@ -246,17 +222,17 @@ def _ticker_of(body: dict[str, Any], figures: dict[str, Any], reading: Reading, 
     return Ticker(
         NAME,
         "tickers",
-        _named(figures["symbol"]),
-        _time(body.get("ts")),
+        named(figures["symbol"]),
+        time_of(body.get("ts")),
         reading.received,
         body,
         None,
-        _number(figures.get("lastPrice"), numbers),
-        _number(figures.get("prevPrice24h"), numbers),
-        _number(figures.get("highPrice24h"), numbers),
-        _number(figures.get("lowPrice24h"), numbers),
-        _number(volume, numbers),
-        _number(quote_volume, numbers),
+        number(figures.get("lastPrice"), numbers),
+        number(figures.get("prevPrice24h"), numbers),
+        number(figures.get("highPrice24h"), numbers),
+        number(figures.get("lowPrice24h"), numbers),
+        number(volume, numbers),
+        number(quote_volume, numbers),
         DAY,
     )
 
@@ -278,7 +254,7 @@ def _inverse_candles(update: Update, reading: Reading) -> Sequence[Event]:
 
 def _candles_of(update: Update, reading: Reading, volume: str, quote_volume: str) -> Sequence[Event]:
     body, numbers = update.body, reading.numbers
-    symbol, time = _symbol(body["topic"], 2), _time(body.get("ts"))
+    symbol, time = _symbol(body["topic"], 2), time_of(body.get("ts"))
     return [
         Candle(
             NAME,
@@ -289,12 +265,12 @@ def _candles_of(update: Update, reading: Reading, volume: str, quote_volume: str
             body,
             None,
             int(candle["start"]) / 1000,
-            _number(candle["open"], numbers),
-            _number(candle["high"], numbers),
-            _number(candle["low"], numbers),
-            _number(candle["close"], numbers),
-            _number(candle.get(volume), numbers),
-            _number(candle.get(quote_volume), numbers),
+            number(candle["open"], numbers),
+            number(candle["high"], numbers),
+            number(candle["low"], numbers),
+            number(candle["close"], numbers),
+            number(candle.get(volume), numbers),
+            number(candle.get(quote_volume), numbers),
             INTERVALS.get(candle["interval"]),
             candle.get("confirm"),
         )
@@ -305,13 +281,13 @@ def _candles_of(update: Update, reading: Reading, volume: str, quote_volume: str
 def _of_symbol(update: Update, reading: Reading) -> Sequence[Event]:
     """A topic of one symbol that has no twin elsewhere [All Liquidation, Order Price Limit]."""
     body = update.body
-    return [Other(NAME, update.label, _symbol(body["topic"], 1), _time(body.get("ts")), reading.received, body, None)]
+    return [Other(NAME, update.label, _symbol(body["topic"], 1), time_of(body.get("ts")), reading.received, body, None)]
 
 
 def _other(update: Update, reading: Reading) -> Sequence[Event]:
     """Of no single symbol. Public messages say when they were sent in `ts`, private ones in `creationTime`."""
     body = update.body
-    time = _time(body.get("ts", body.get("creationTime")))
+    time = time_of(body.get("ts", body.get("creationTime")))
     return [Other(NAME, update.label, None, time, reading.received, body, None)]
 
 
@@ -328,30 +304,30 @@ def _positions(update: Update, reading: Reading) -> Sequence[Event]:
     last change.
     """
     body, numbers = update.body, reading.numbers
-    time = _time(body.get("creationTime"))
+    time = time_of(body.get("creationTime"))
     return [
         Position(
             NAME,
             "position",
-            _named(position["symbol"]),
+            named(position["symbol"]),
             time,
             reading.received,
             body,
             None,
             _signed(position["size"], position["side"], numbers),
-            _number(position.get("entryPrice"), numbers),
-            _number(position.get("unrealisedPnl"), numbers),
-            _number(position.get("leverage"), numbers),
+            number(position.get("entryPrice"), numbers),
+            number(position.get("unrealisedPnl"), numbers),
+            number(position.get("leverage"), numbers),
         )
         for position in body["data"]
     ]
 
 
 def _signed(size: Any, side: Any, numbers: Numbers) -> Number:
-    number = _number(size, numbers)
-    if side == "Sell" and number is not None and str(size).strip("0."):  # there is no negative nothing
+    told = number(size, numbers)
+    if side == "Sell" and told is not None and str(size).strip("0."):  # there is no negative nothing
         return numbers(f"-{size}")
-    return number
+    return told
 
 
 def _executions(update: Update, reading: Reading) -> Sequence[Event]:
@@ -368,22 +344,22 @@ def _executions(update: Update, reading: Reading) -> Sequence[Event]:
         Fill(
             NAME,
             label,
-            _named(execution["symbol"]),
-            _time(execution.get("execTime")),
+            named(execution["symbol"]),
+            time_of(execution.get("execTime")),
             received,
             body,
             None,
             execution["execId"],
             _text(execution["orderId"]),
-            _number(execution["execPrice"], numbers),
-            _number(execution["execQty"], numbers),
+            number(execution["execPrice"], numbers),
+            number(execution["execQty"], numbers),
             SIDES.get(execution.get("side")),
-            _number(execution.get("execFee"), numbers),
+            number(execution.get("execFee"), numbers),
             _text(execution.get("feeCurrency")),
             ROLES.get(execution.get("isMaker")),
         )
         if execution.get("execType", "Trade") in TRADED
-        else Other(NAME, label, _named(execution["symbol"]), _time(execution.get("execTime")), received, body, None)
+        else Other(NAME, label, named(execution["symbol"]), time_of(execution.get("execTime")), received, body, None)
         for execution in body["data"]
     ]
 
@@ -404,8 +380,8 @@ def _orders(update: Update, reading: Reading) -> Sequence[Event]:
         Order(
             NAME,
             update.label,
-            _named(order["symbol"]),
-            _time(order.get("updatedTime") or body.get("creationTime")),
+            named(order["symbol"]),
+            time_of(order.get("updatedTime") or body.get("creationTime")),
             reading.received,
             body,
             None,
@@ -413,9 +389,9 @@ def _orders(update: Update, reading: Reading) -> Sequence[Event]:
             _text(order.get("orderLinkId")),
             SIDES.get(order.get("side")),
             order.get("orderType"),
-            _number(order.get("price"), numbers),
-            _number(order.get("qty"), numbers),
-            _number(order.get("cumExecQty"), numbers),
+            number(order.get("price"), numbers),
+            number(order.get("qty"), numbers),
+            number(order.get("cumExecQty"), numbers),
             order.get("orderStatus"),
         )
         for order in body["data"]
@@ -431,7 +407,7 @@ def _balances(update: Update, reading: Reading) -> Sequence[Event]:
     whole account, in USD, and stands in `raw`, as do equity and debts.
     """
     body, numbers = update.body, reading.numbers
-    time = _time(body.get("creationTime"))
+    time = time_of(body.get("creationTime"))
     return [
         Balance(
             NAME,
@@ -441,9 +417,9 @@ def _balances(update: Update, reading: Reading) -> Sequence[Event]:
             reading.received,
             body,
             None,
-            _named(coin["coin"]),
+            named(coin["coin"]),
             _rest(coin.get("walletBalance"), coin.get("locked"), numbers),
-            _number(coin.get("locked"), numbers),
+            number(coin.get("locked"), numbers),
         )
         for account in body["data"]
         for coin in account["coin"]
@@ -455,7 +431,7 @@ def _rest(whole: Any, part: Any, numbers: Numbers) -> Number:
     if whole in (None, "") or part in (None, ""):
         return None
     if part == "0":
-        return _number(whole, numbers)
+        return number(whole, numbers)
     return numbers(str(_EXACT.subtract(Decimal(str(whole)), Decimal(str(part)))))
 
 
