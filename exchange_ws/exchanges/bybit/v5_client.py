@@ -64,10 +64,12 @@ class OrderResult:
 
     @property
     def order_id(self) -> str:
-        """The exchange's id of the order; raises `error` if it was refused."""
+        """The exchange's id of the order; raises `error` if it was refused, `WireError` if none is told of one accepted."""
         if self.error is not None:
             raise self.error
-        order_id: str = self.raw["orderId"]
+        order_id: str = self.raw.get("orderId") or ""
+        if not order_id:
+            raise WireError(f"an order of a batch was accepted, and its id is not told; look it up by {self.client_id!r}")
         return order_id
 
 

@@ -296,6 +296,15 @@ def test_results_of_a_batch(code):
     assert (first.client_id, str(first.error), first.raw) == (again.client_id, str(again.error), again.raw)
 
 
+@pytest.mark.parametrize("row", [{}, {"orderId": ""}, {"orderId": None}])
+def test_result_without_an_id(row):
+    """An order that is accepted, of which no id is told, is to be looked up, by the name that it has."""
+    said = [{"symbol": "BTCUSDT", "orderLinkId": "a"}]
+    (result,) = _results("order.create-batch", said, {"data": {"list": [row]}, "retExtInfo": {"list": [{"code": 0}]}})
+    error = raised(lambda: result.order_id)
+    assert (None, WireError, True) == (result.error, type(error), "look it up by 'a'" in str(error))
+
+
 def test_results_without_codes():
     """As it was before the exchange told codes: an order without an id was refused."""
     rows = [{"orderId": "", "orderLinkId": ""}, {"orderId": "17", "orderLinkId": ""}]
