@@ -45,6 +45,7 @@ except ImportError:
 
 TOP = 20
 READ_EVERY = 10
+APPLIED_S = 300.0  # after which nothing applies the rest
 Levels = Sequence[tuple[Any, Any]]
 
 
@@ -229,7 +230,8 @@ def live(way: str, sent: Sequence[bytes], together: int) -> float:
             assert book.best_bid is not None
     read = pure if way == "own thread" else book
     while (pure.sequence if way == "own thread" else book._book.sequence) != len(sent):
-        time.sleep(0)
+        assert time.perf_counter() - began < APPLIED_S, "not all is applied"
+        time.sleep(0)  # the processor is for the thread that applies
     spent = time.perf_counter() - began
     assert read.best_bid is not None
     subscription.finish()

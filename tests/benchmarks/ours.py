@@ -34,6 +34,8 @@ from exchange_ws import ExchangeError, WhiteBIT
 from exchange_ws.bench.cases import CASES
 from exchange_ws.bench.competitors import Stopwatch
 
+LOOKED_AT_S = 300.0  # after which a book that is looked at has come to a stop
+
 
 def delay(url: str, plan: dict[str, Any]) -> Any:
     """Typed events."""
@@ -98,9 +100,11 @@ def book_looked_at(url: str, plan: dict[str, Any]) -> Any:
         last = 177400507 + plan["count"] - 1
         watch = Stopwatch()
         client.request("ping")
+        end = time.monotonic() + LOOKED_AT_S
         while book.sequence < last:
+            assert time.monotonic() < end, f"the book is at {book.sequence} of {last}"
             _ = book.best_bid, book.best_ask
-            time.sleep(0.001)
+            time.sleep(0.001)  # how often this user looks
         return astuple(watch, plan["count"])
 
 
