@@ -147,5 +147,7 @@ def test_ctrl_c():
             out, err = process.communicate(timeout=LIMIT_S)
         finally:
             process.kill()
-    assert ("BTC_USDT: Ctrl-C ends it\n", "", 0) == (first, err, process.returncode)
+    assert ("BTC_USDT: Ctrl-C ends it\n", 0) == (first, process.returncode)
+    # Ctrl-C in the middle of writing a request costs its connection, and the log says so.
+    assert [] == [line for line in err.splitlines() if "a write was interrupted" not in line]
     assert out.splitlines()[-1] in ("BTC_USDT: holds it", "BTC_USDT: holds nothing")
