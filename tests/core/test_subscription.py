@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from exchange_ws.clock import SystemClock
 from exchange_ws.core import subscription as subscription_module
 from exchange_ws.core.subscription import (
+    AHEAD,
     BLOCK,
     DROP_NEWEST,
     DROP_OLDEST,
@@ -46,6 +47,7 @@ from exchange_ws.core.subscription import (
 )
 from exchange_ws.errors import (
     ConnectFailed,
+    ConnectionClosed,
     ConsumerTooSlow,
     RequestTimeout,
     SubscriptionClosed,
@@ -1260,11 +1262,12 @@ def test_latest_exactly(gaps, actions):
     assert (lost, lost) == (subscription.dropped, sum(gap.dropped for gap in subscription.gaps))
 
 
+@pytest.mark.parametrize("raw", [False, True])
 @settings(UNHURRIED, max_examples=40)
 @given(LIMITS, st.lists(st.integers(1, 7), max_size=25))
-def test_blocks_exactly(limit, chunks):
+def test_blocks_exactly(raw, limit, chunks):
     """A reader that waits for room loses nothing, whatever the sizes, and the buffer never holds more than it may."""
-    subscription = made(overflow=BLOCK, queue_size=limit)
+    subscription = made(overflow=BLOCK, queue_size=limit, raw=raw)
 
     def read_all() -> None:
         total = 0
@@ -1278,7 +1281,7 @@ def test_blocks_exactly(limit, chunks):
     found, sizes = [], [0]
     for event in subscription:
         sizes.append(subscription.qsize())
-        found.append(seen(event))
+        found.append((event["n"][0], 0) if raw else seen(event))
     reader.result()
     assert ([(n, 0) for n in range(sum(chunks))], True, 0) == (found, max(sizes) <= limit, subscription.dropped)
 
@@ -1315,6 +1318,130 @@ def test_adds_up_between_threads(overflow, gaps, limit):
         sum(gap.dropped for gap in subscription.gaps),
         tail[1],
     )
+
+
+def told(source: Any) -> Any:
+    """What a subscription, which does not wait, or a loop tells at this moment: an item with its numbers, or its end."""
+    try:
+        item = source.get_nowait() if isinstance(source, Subscription) else next(source)
+    except (UpdateTimeout, SubscriptionClosed, ConsumerTooSlow) as error:
+        return type(error)
+    return (Gap, item.reason, item.dropped) if isinstance(item, Gap) else item["n"]
+
+
+#: What is done with a subscription to raw messages, how often, or with how many of them.
+RAW_ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(1, 60)),
+        st.tuples(st.just("unreadable"), st.integers(1, 3)),
+        st.tuples(st.just("loop"), st.integers(1, 40)),
+        st.tuples(st.just("get"), st.integers(1, 3)),
+        st.tuples(st.sampled_from(["mark", "loss", "fileno"]), st.just(1)),
+    ),
+    max_size=25,
+)
+
+
+@pytest.mark.parametrize("overflow", [DROP_OLDEST, DROP_NEWEST, RAISE])
+@settings(UNHURRIED, max_examples=60)
+@given(st.sampled_from([1, 3, 40, 100]), RAW_ACTIONS)
+def test_raw_as_if_one_by_one(overflow, limit, actions):
+    """That raw messages are parsed several at a time is seen nowhere: not in items, gaps and their places, nor in any count."""
+    found: list[list[Any]] = []
+    for ahead in (0, AHEAD):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(subscription_module, "AHEAD", ahead)
+            subscription = made(overflow=overflow, queue_size=limit, gaps=True, raw=True)
+            loop = iter(subscription)
+            number = 0
+            tale: list[Any] = []
+            for step, (kind, count) in enumerate([*actions, ("get", 200)]):
+                if kind == "put":
+                    put(subscription, *range(number, number + count))
+                    number += count
+                elif kind == "unreadable":
+                    subscription.put(SOURCE, [b"{", push("tape A", number), b"}"][:count], SECOND)
+                    number += 1
+                elif kind == "mark":
+                    mark(subscription, count)
+                elif kind == "loss":
+                    subscription.lost(SOURCE, SECOND)
+                    subscription.restored(SOURCE, SECOND)
+                elif kind == "fileno":
+                    subscription.fileno()
+                for _ in range(count):
+                    if kind == "get" or (kind == "loop" and subscription.qsize()):
+                        tale.append(told(loop if kind == "loop" else subscription))
+                if ("fileno", 1) in actions[: step + 1]:
+                    tale.append(readable(subscription))
+                stats = subscription.stats()
+                tale.append((subscription.qsize(), stats["delivered"], stats["dropped"], stats["malformed"]))
+            tale += [(gap.reason, gap.dropped) for gap in subscription.gaps]
+            found.append(tale)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 50, 500])
+@pytest.mark.parametrize("overflow", [DROP_OLDEST, DROP_NEWEST, BLOCK])
+def test_raw_adds_up_between_threads(overflow, limit):
+    """A reader and two loops at raw messages at the same time: each message goes to one of them, or is counted as dropped."""
+    total = 6000
+    subscription = made(overflow=overflow, queue_size=limit, raw=True)
+
+    def read_all() -> None:
+        for number in range(0, total, 60):
+            put(subscription, *range(number, number + 60))
+        subscription.finish()
+
+    loops = [Aside(lambda: [item["n"][0] for item in subscription]) for _ in range(2)]
+    reader = Aside(read_all)
+    reader.result()
+    found = [loop.result() for loop in loops]
+    assert found == [sorted(numbers) for numbers in found]
+    assert (total, total) == (len({*found[0], *found[1]}) + subscription.dropped, sum(map(len, found)) + subscription.dropped)
+
+
+def test_block_waits_as_if_one_by_one():
+    """With raw=True too, messages that are parsed already take their room, and the reader is woken when half was read."""
+    clock = HeldClock()
+    subscription = made(overflow=BLOCK, queue_size=100, raw=True, clock=clock)
+    put(subscription, *range(60))
+    loop = iter(subscription)
+    found = [next(loop)["n"][0]]
+    reader = Aside(put, subscription, *range(60, 120))
+    clock.until_waited(1)
+    sizes = [subscription.qsize()]
+    found += [next(loop)["n"][0] for _ in range(49)]
+    sizes.append(subscription.qsize())
+    early = reader.done or clock.waits > 1
+    found += [next(loop)["n"][0] for _ in range(70)]
+    reader.result()
+    assert ([100, 51], False, [*range(120)]) == (sizes, early, found)
+
+
+def test_fileno_in_a_raw_loop():
+    """A descriptor that is asked for when the next messages were parsed already is readable until the last of them is taken."""
+    subscription = made(raw=True)
+    put(subscription, 1, 2, 3)
+    loop = iter(subscription)
+    next(loop)
+    found = [subscription.fileno() > 0 and readable(subscription)]
+    for _ in range(2):
+        next(loop)
+        found.append(readable(subscription))
+    assert [True, True, False] == found
+
+
+def test_forked_in_a_loop():
+    """A loop that goes on in a child of the process raises there, also where the next items were parsed already."""
+    subscription = made(raw=True)
+    put(subscription, *range(10))
+    loop = iter(subscription)
+    first = next(loop)
+    subscription._forked()  # what the system calls in the child
+    with pytest.raises(ConnectionClosed, match="forked"):
+        next(loop)
+    assert [0] == first["n"]
 
 
 @pytest.mark.parametrize("run", range(20))
