@@ -158,6 +158,11 @@ class Decoder:
         """From here on the exchange sends topics under these ids."""
         self._names = names
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it makes a difference if a message is read twice."""
+        return bool(self.merging or self._replaying or self._ledgers)
+
     def decode(self, message: bytes, received_ns: int) -> Sequence[Any]:
         """
         The events of *message*, none if it has none for this subscription or all of them were told already.

@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, Union
 
 import attrs
@@ -72,7 +72,7 @@ SIDE_BY_SIDE = 64  # gaps without a message between them that wait one by one; o
 STATES_TOLD = 1000  # that wait for a function which has not returned, the newest
 RECOVERIES = 64  # questions about what was missed, and answers, that wait: each of these may have a hundred records
 RENEW_EVERY_S = 10.0  # between two requests for the snapshots of topics that lack theirs; a minute has no more than six
-AHEAD = 32  # small messages parsed in one go with raw=True: beside the JSON it is 0.1 us each instead of 0.5; 256 gain no more
+AHEAD = 32  # small messages read in one go: raw ones cost 0.1 us each instead of 0.5 beside the JSON; 256 gain no more
 SMALL = 1024  # bytes of a message that may be followed by others so; parsed, a large one is tens of KB that have to stay warm
 SLOTS = 10_000  # of LATEST, or as many as the buffer's limit: there are fewer markets, but a push may name any set of them
 
@@ -491,9 +491,10 @@ class Subscription(Stream):
         self._decoder = Decoder(dialect, topics, numbers)
         self.tally = self._decoder.tally
         self._decoded: deque[Any] = deque()  # after what is at hand
-        # The last messages that were parsed ahead: those that wait at hand are the last ones of them. Empty where these are not
-        # whole messages.
+        # The last messages that were read ahead, and how many items each of them had: what is at hand are the last of those.
+        # Empty where what is at hand is the rest of one message.
         self._ahead_of: list[tuple[int, bytes]] = []
+        self._ahead_had: list[int] = []
         # Markers that an overflow pushed out of the buffer: they stand before it.
         self._head: deque[Marker] = deque()
         self._markers = 0  # in the buffer: its limit is one of messages
@@ -580,11 +581,11 @@ class Subscription(Stream):
         return self._ids(self)
 
     def _read_so_far(self) -> int:
-        return self._taken - (len(self._at_hand) if self._ahead_of else 0)
+        return self._taken - self._whole()[0]
 
     def qsize(self) -> int:
         """Messages that wait to be read, and events of a message that was read in part."""
-        return max(0, len(self._buffer) - self._markers) + len(self._decoded) + len(self._at_hand)
+        return max(0, len(self._buffer) - self._markers) + len(self._decoded) + sum(self._whole())
 
     @property
     def dropped(self) -> int:
@@ -806,6 +807,7 @@ class Subscription(Stream):
             kept = {topic.key for topic in topics} if self._renewed else ()
             self._renewed = {place: since_ns for place, since_ns in self._renewed.items() if place[1].key in kept}
             with self._consuming:
+                self._give_back()  # what was read with the others
                 self._complete(self._decoder.keep(topics))
             self._announce()
 
@@ -1159,6 +1161,7 @@ class Subscription(Stream):
         """The next item; LookupError if there is none."""
         # hot path: 0.6 us an update beside its JSON; most of it is one with-statement and the names looked up, hence no calls
         # between them, and the messages at hand (CPython 3.11; tests/benchmarks/throughput.py measures all).
+        small = False  # whether what is taken are the events of a small message, and others may be read with it
         with self._consuming:
             decoded = self._decoded
             while True:
@@ -1169,7 +1172,9 @@ class Subscription(Stream):
                         pass  # another consumer was faster
                 if decoded:
                     item = decoded.popleft()
-                    if decoded and not self._signals:
+                    if small and not decoded:
+                        self._read_ahead()
+                    elif decoded and not self._signals:
                         self._ahead_of = []
                         self._at_hand.extend(decoded)
                         decoded.clear()
@@ -1196,7 +1201,7 @@ class Subscription(Stream):
                 try:
                     if self._raw:
                         item = self._parse(payload)
-                        if len(payload) < SMALL and self._buffer:
+                        if len(payload) < SMALL and not self._signals:
                             self._read_ahead()
                         break
                     events = self._decoder.decode(payload, received_ns)
@@ -1206,6 +1211,7 @@ class Subscription(Stream):
                     continue
                 if events:
                     self._complete(events)
+                    small = len(payload) < SMALL and not self._signals
                     if self._taken >= self._lag_due:
                         self._sample(events[-1])
         if self._blocked and len(self._buffer) <= self._limit // 2:
@@ -1219,45 +1225,73 @@ class Subscription(Stream):
 
     def _read_ahead(self) -> None:
         """
-        Requires `_consuming`. With raw=True: have the next messages parsed, and at hand.
+        Requires `_consuming`. Have what the next messages tell at hand.
 
         They count as waiting, and go back into the buffer as they were where that is short of room, so that nothing is seen of
-        this. 0.3 us a message less than one by one.
+        this. Hence events are not made ahead where the decoder remembers what it has told.
         """
         buffer = self._buffer
         count = min(AHEAD, len(buffer))
         if self._blocked:
             count = min(count, len(buffer) - self._limit // 2 - 1)  # it is woken at half, no earlier
-        if count <= 0 or self._signals or self._overflow == LATEST:
+        due = self._lag_due - self._taken  # none of these is a sample of the lag: that one comes by itself
+        if not self._raw:
+            if self._decoder.remembers or (due <= 1 and self._taken < LAG_EVERY):
+                return
+            if due > 0:
+                count = min(count, due - 1)
+        if count <= 0 or self._overflow == LATEST:
             return
         run = list(islice(iter(buffer.popleft, None), count))  # in one step: Ctrl-C in a loop would lose some
-        items: deque[Any] = deque()
+        told: deque[Any] = deque()  # items with raw=True, else the events of each message
         try:
-            items.extend(map(self._parse, [payload for _, payload in run]))
+            if self._raw:
+                told.extend(map(self._parse, [payload for _, payload in run]))
+            else:
+                decode = self._decoder.decode
+                for received_ns, payload in run:
+                    if not isinstance(payload, bytes):
+                        break
+                    events = decode(payload, received_ns)
+                    if not events:  # else nothing would tell whether it counts as taken
+                        break
+                    if due <= 0 and events[-1].time is not None:
+                        break
+                    told.append(events)
         except UNREADABLE:
             pass  # what stands there, be it a marker of ours, is for who comes to it
         finally:
-            parsed = len(items)
-            buffer.extendleft(reversed(run[parsed:]))
-            self._taken += parsed
-            self._ahead_of = run[:parsed]
-            self._at_hand.extend(items)
+            read = len(told)
+            buffer.extendleft(reversed(run[read:]))
+            self._taken += read
+            self._ahead_of, self._ahead_had = run[:read], [1] * read if self._raw else list(map(len, told))
+            self._at_hand.extend(told if self._raw else chain.from_iterable(told))
+
+    def _whole(self) -> tuple[int, int]:
+        """Of what is at hand: how many messages of which nothing was taken, and how many other items."""
+        left, whole = len(self._at_hand), 0
+        for had in reversed(self._ahead_had if self._ahead_of else ()):
+            if had > left:
+                break
+            left -= had
+            whole += 1
+        return whole, left
 
     def _give_back(self) -> None:
-        """Requires `_consuming`. Leave nothing at hand: messages go back into the buffer, other items to `_decoded`."""
-        left: deque[Any] = deque()
+        """Requires `_consuming`. Leave nothing at hand: whole messages go back into the buffer, other items to `_decoded`."""
+        items: deque[Any] = deque()
         try:
             while True:
-                left.appendleft(self._at_hand.pop())  # one by one: consumers pop at the other end, without the lock
+                items.appendleft(self._at_hand.pop())  # one by one: consumers pop at the other end, without the lock
         except IndexError:
             pass
-        if self._ahead_of:
-            count = len(left)
-            self._buffer.extendleft(reversed(self._ahead_of[len(self._ahead_of) - count :]))
-            self._taken -= count
-            self._ahead_of = []
-        else:
-            self._decoded.extendleft(reversed(left))
+        while self._ahead_of and self._ahead_had[-1] <= len(items):
+            self._buffer.appendleft(self._ahead_of.pop())
+            self._taken -= 1
+            for _ in range(self._ahead_had.pop()):
+                items.pop()
+        self._ahead_of = []
+        self._decoded.extendleft(reversed(items))
 
     def _sample(self, event: Event) -> None:
         """Requires `_consuming`. How old was *event* when it came? What is replayed was old before it was sent."""
