@@ -1338,6 +1338,7 @@ def not_waiting(subscription: Subscription, _: float | None) -> bool:
     raise UpdateTimeout("nothing is there")
 
 
+ROWS = rows(("tape A", 0), ("tape B", 0))
 #: What is done with a subscription, how often, or with how many messages or trades.
 ACTIONS = st.lists(
     st.one_of(
@@ -1375,7 +1376,7 @@ def test_as_if_one_by_one(overflow, raw, limit, actions):
                     subscription.put(SOURCE, [b"{", push("tape A", number), b"}"][:count], SECOND)
                     number += 1
                 elif kind == "together":
-                    subscription.put(SOURCE, [push("tape A", *range(number, number + count)), rows(("tape B", 0))], SECOND)
+                    subscription.put(SOURCE, [push("tape A", *range(number, number + count)), ROWS], SECOND)
                     number += count
                 elif kind == "nothing":
                     subscription.put(SOURCE, [rows(("tape C", 1), ("tape D", 1))] * count, SECOND)
@@ -1438,6 +1439,28 @@ def test_block_waits_as_if_one_by_one():
     found += [next(loop)["n"][0] for _ in range(70)]
     reader.result()
     assert ([100, 51], False, [*range(120)]) == (sizes, early, found)
+
+
+def test_what_is_remembered_is_read_once():
+    """Trades of a stream that is compared with its replays are all told, though a descriptor is asked for in between."""
+    subscription = made("replay A")
+    put(subscription, *range(LAG_EVERY + 40), name="replay A")
+    loop = iter(subscription)
+    found = [next(loop).id for _ in range(LAG_EVERY + 5)]
+    subscription.fileno()
+    assert [*range(LAG_EVERY + 40)] == found + ids(drained(subscription))
+
+
+def test_keep_in_a_loop():
+    """Who gives a topic up gets none of its events any more, also of messages that were read with the last one."""
+    subscription = made("tape A", "tape B")
+    put(subscription, *range(LAG_EVERY))
+    subscription.put(SOURCE, [ROWS] * 3, SECOND)
+    loop = iter(subscription)
+    found = [next(loop).symbol for _ in range(LAG_EVERY + 1)]
+    subscription.keep([topic("tape A")])
+    found += [event.symbol for event in drained(subscription)]
+    assert ["A"] * LAG_EVERY + ["A", "B", "A", "A"] == found
 
 
 def test_fileno_in_a_raw_loop():
