@@ -1262,10 +1262,11 @@ class Subscription(Stream):
             pass  # what stands there, be it a marker of ours, is for who comes to it
         finally:
             read = len(told)
-            buffer.extendleft(reversed(run[read:]))
+            self._at_hand.extend(told if self._raw else chain.from_iterable(told))  # first: Ctrl-C may come between these
             self._taken += read
             self._ahead_of, self._ahead_had = run[:read], [1] * read if self._raw else list(map(len, told))
-            self._at_hand.extend(told if self._raw else chain.from_iterable(told))
+            if read < len(run):
+                buffer.extendleft(reversed(run[read:]))
 
     def _whole(self) -> tuple[int, int]:
         """Of what is at hand: how many messages of which nothing was taken, and how many other items."""
@@ -1285,13 +1286,14 @@ class Subscription(Stream):
                 items.appendleft(self._at_hand.pop())  # one by one: consumers pop at the other end, without the lock
         except IndexError:
             pass
-        while self._ahead_of and self._ahead_had[-1] <= len(items):
-            self._buffer.appendleft(self._ahead_of.pop())
-            self._taken -= 1
-            for _ in range(self._ahead_had.pop()):
-                items.pop()
-        self._ahead_of = []
-        self._decoded.extendleft(reversed(items))
+        finally:  # with Ctrl-C too
+            while self._ahead_of and self._ahead_had[-1] <= len(items):
+                self._buffer.appendleft(self._ahead_of.pop())
+                self._taken -= 1
+                for _ in range(self._ahead_had.pop()):
+                    items.pop()
+            self._ahead_of = []
+            self._decoded.extendleft(reversed(items))
 
     def _sample(self, event: Event) -> None:
         """Requires `_consuming`. How old was *event* when it came? What is replayed was old before it was sent."""
