@@ -146,9 +146,13 @@ def _check_characters(value: Any) -> None:
 parse: Callable[[bytes], Any] = parse_with_json if orjson is None else orjson.loads
 
 
+# Made once: `json.dumps` makes an encoder for each call, a third of what it takes.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 def dump(value: Any) -> bytes:
     """Compact JSON of what we say: small, seldom and ours, so the standard library does. ValueError for what has no JSON."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    text = _encode(value)
     if _SURROGATE in text:  # the escapes of the encoder are in small letters
         _check_characters(value)
     return text.encode()
