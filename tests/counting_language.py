@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from exchange_ws.core.dialect import Dialect, Reading, parse
+from exchange_ws.core.dialect import Dialect, Direct, Reading, parse
 from exchange_ws.core.messages import Heartbeat, Limits, Message, Notice, Outgoing, Topic, Update
-from exchange_ws.events import Event, Trade
+from exchange_ws.events import Event, Numbers, Trade
 
 OF = b'{"of":"'
 
@@ -82,6 +82,16 @@ def interpret(update: Update, reading: Reading) -> Sequence[Event]:
     ]
 
 
+def read(body: Any, received: float, numbers: Numbers) -> Sequence[Event]:
+    """The short way, for pushes of one topic."""
+    channel, _, symbol = body["of"].partition(" ")
+    time = body.get("time")
+    return [
+        Trade("counting", channel, symbol, time, received, number, None, number, numbers(str(number)), Decimal(1), None)
+        for number in body["n"]
+    ]
+
+
 COUNTING = Dialect(
     name="counting",
     route=route,
@@ -92,4 +102,5 @@ COUNTING = Dialect(
     limits=Limits(),
     heartbeat=Heartbeat(10.0),
     interpret=interpret,
+    direct=Direct("of", lambda topics: {topic.name: read for topic in topics}),
 )

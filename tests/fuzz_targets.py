@@ -367,6 +367,7 @@ def understood(dialect: Dialect, part: bytes, parser: Callable[[bytes], Any], kn
                 if topic.label == message.label:
                     update = dialect.decode(part)
                     check_events(dialect, update, Reading(7.0, Decimal, dict.fromkeys(update.keys, topic)), Decimal)
+                    check_short_way(dialect, part, parser, topic)
         else:
             assert key is None or has_twins(part), f"route gives {key!r} for {type(message).__name__}"
             if isinstance(message, Reply):
@@ -395,6 +396,25 @@ def check_events(dialect: Dialect, update: Update, reading: Reading, kind: type)
             for price, size in getattr(event, side, ()):
                 check_number(side, price, kind)
                 check_number(side, size, kind)
+
+
+def check_short_way(dialect: Dialect, part: bytes, parser: Callable[[bytes], Any], topic: Topic) -> bool:
+    """Whether an update for *topic* may take it; then it leads to the same events."""
+    body = parser(part)
+    if dialect.direct is None or not isinstance(body, dict) or not isinstance(body.get(dialect.direct.field), str):
+        return False
+    short = dialect.direct.readers([topic]).get(body[dialect.direct.field])
+    if short is None:
+        return False
+    for numbers in NUMBERS:
+        try:
+            events = short(body, 7.0, numbers)
+        except UNREADABLE:
+            return False
+        update = dialect.decode(part)
+        assert isinstance(update, Update)
+        assert events == dialect.interpret(update, Reading(7.0, numbers, dict.fromkeys(update.keys, topic)))
+    return True
 
 
 def check_number(name: str, value: Any, kind: type) -> None:

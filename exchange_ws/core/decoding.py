@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
-from exchange_ws.core.dialect import Dialect, Reading
+from exchange_ws.core.dialect import Dialect, Reader, Reading, parse
 from exchange_ws.core.messages import Topic, Update
 from exchange_ws.core.recovery import Answer, Asked, Ledger, Records, States
 from exchange_ws.events import Event, Gap, Numbers
@@ -41,6 +42,28 @@ class Replay:
         # The latest ids, and those before them: to forget a whole set at a time costs nothing for each trade.
         self.ids: set[Any] = set()
         self.former: set[Any] = set()
+
+    def usual(self, events: Sequence[Any]) -> bool:
+        """Whether there is nothing to be done for *events* but to remember that they were told."""
+        if self.owed > 0 or not self.begun:
+            return False
+        for event in events:
+            if event.id in self.ids or event.id in self.former or event.id is None:
+                return False
+        return True
+
+    def remember(self, events: Sequence[Any]) -> None:
+        """*events* are told."""
+        for event in events:
+            self.ids.add(event.id)
+        if len(self.ids) >= max(REMEMBERED, len(events)):
+            self.former, self.ids = self.ids, set()
+
+    def forget(self, events: Sequence[Any]) -> None:
+        """*events*, which were remembered, are not told after all."""
+        for event in events:
+            self.ids.discard(event.id)
+            self.former.discard(event.id)
 
     def take(self, events: Sequence[Any], repeats: bool) -> tuple[Sequence[Any], bool, bool]:
         """Events not seen yet; whether these were a replay; whether it reaches back to something seen."""
@@ -114,10 +137,15 @@ class Decoder:
         self.tally = Tally()
         self._decode = dialect.decode
         self._interpret = dialect.interpret
+        self._parse = parse
+        self._direct = dialect.direct
+        self._field = "" if dialect.direct is None else dialect.direct.field
+        self._readers: Mapping[str, Reader] = {}  # the short way, of those updates that may take it
         self._reading = Reading(received=0.0, numbers=numbers, topics={})
         self._symbols: frozenset[str | None] | None = None
         self._replaying = False
         self._replays: dict[bytes, Replay] = {}
+        self._replaying_keys: dict[str | None, bytes] = {}  # of topics of one channel that replay, by symbol
         self._names: Mapping[bytes, tuple[bytes, ...]] = {}  # keys of topics by the exchange's ids
         self._catch_up = dialect.catch_up
         self._ledgers: dict[bytes, Ledger] = {}  # of topics that can be asked for what they missed
@@ -146,7 +174,18 @@ class Decoder:
             self._replays = {key: replay for key, replay in self._replays.items() if key in kept}
             for watch in self._watches:
                 watch.unproven &= kept.keys()
+        self._shorten()
         return left
+
+    def _shorten(self) -> None:
+        """Which updates may take the short way? Those of which no more is to be remembered than that they were told."""
+        topics = self._reading.topics.values()
+        self._replaying_keys = {}
+        if self._replaying:
+            self._replaying_keys = {topic.symbol: topic.key for topic in topics}
+        alone = len({topic.label for topic in topics}) == 1 and self._symbols is not None
+        long = self.merging or self._ledgers or (self._replaying and not alone) or any(len(k) > 1 for k in self._names.values())
+        self._readers = {} if self._direct is None or long else self._direct.readers(topics)
 
     def _new_ledger(self, topic: Topic) -> Ledger | None:
         if self._catch_up is None or not self._catch_up.queries(topic, False):
@@ -156,12 +195,9 @@ class Decoder:
 
     def name(self, names: Mapping[bytes, tuple[bytes, ...]]) -> None:
         """From here on the exchange sends topics under these ids."""
-        self._names = names
-
-    @property
-    def remembers(self) -> bool:
-        """Whether it makes a difference if a message is read twice."""
-        return bool(self.merging or self._replaying or self._ledgers)
+        if names is not self._names:
+            self._names = names
+            self._shorten()
 
     def decode(self, message: bytes, received_ns: int) -> Sequence[Any]:
         """
@@ -172,6 +208,18 @@ class Decoder:
         One of `UNREADABLE`
             What an exchange sends that its documentation does not have.
         """
+        # hot path
+        if self._readers:
+            try:
+                body = self._parse(message)
+                events = self._readers[body[self._field]](body, received_ns / 1e9, self._reading.numbers)
+                return self._once(self._replaying_keys[events[0].symbol], None, events) if self._replaying else events
+            except UNREADABLE:  # it is not as usual
+                pass
+        return self._at_length(message, received_ns)
+
+    def _at_length(self, message: bytes, received_ns: int) -> Sequence[Any]:
+        """`decode`, not the short way."""
         update = self._decode(message)
         if update.__class__ is not Update:
             return ()
@@ -180,10 +228,60 @@ class Decoder:
         if self.merging:
             self._look_for_lack(update, events)
         if self._replaying:
-            events = self._once(update, events)
+            events = self._once(update.keys[0], update.wildcard, events)
         if self._ledgers:
             events = self._entered(events)
         return events
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether `read_on` has a use: what it tells can be taken back."""
+        return bool(self._readers) or not (self.merging or self._replaying or self._ledgers)
+
+    def read_on(self, run: Sequence[tuple[int, Any]], told: deque[Sequence[Any]], timeless: bool) -> None:
+        """
+        Append to *told* the events of each message of *run*, up to the first one that is not as usual.
+
+        Which that is, is for `decode` to find out. `unread` takes back what is remembered of the others. With *timeless*, one
+        that has events with a time is not as usual.
+
+        Raises
+        ------
+        One of `UNREADABLE`
+            Just that: such a message, or what is none.
+        """
+        # hot path: parsed first and read then, each takes a sixth less than by turns (the processor's caches)
+        readers, field, numbers = self._readers, self._field, self._reading.numbers
+        replaying, replays, keys = self._replaying, self._replays, self._replaying_keys
+        bodies: deque[Any] = deque()
+        if readers:
+            try:
+                bodies.extend(map(self._parse, [payload for _, payload in run]))
+            except UNREADABLE:
+                pass  # those before it are there
+        for (received_ns, payload), body in zip_longest(run, bodies):
+            try:
+                events = readers[body[field]](body, received_ns / 1e9, numbers)
+            except UNREADABLE:
+                if replaying or not isinstance(payload, bytes):
+                    return
+                events = self._at_length(payload, received_ns)
+            if not events or (timeless and events[-1].time is not None):
+                return  # without events nothing would tell whether it counts as taken
+            if not replaying:
+                told.append(events)
+                continue
+            key = keys[events[0].symbol]
+            replay = replays[key]
+            if not replay.usual(events) or any(key not in watch.told for watch in self._watches):
+                return
+            told.append(events)  # first: Ctrl-C may come between these, and what is remembered and not told would be lost
+            replay.remember(events)
+
+    def unread(self, events: Sequence[Any]) -> None:
+        """What `read_on` told of one message is not told after all."""
+        if self._replaying:
+            self._replays[self._replaying_keys[events[0].symbol]].forget(events)
 
     def peek(self, message: bytes, received_ns: int, names: Mapping[bytes, tuple[bytes, ...]] | None = None) -> Any:
         """The newest event of *message*, remembering nothing; None if there is none. *names*: as of its arrival."""
@@ -341,9 +439,8 @@ class Decoder:
         if events:
             self._told = events[-1]
 
-    def _once(self, update: Update, events: Sequence[Event]) -> Sequence[Event]:
-        key = update.keys[0]
-        topic = self._reading.topics.get(key) or self._reading.topics.get(update.wildcard or b"")
+    def _once(self, key: bytes, wildcard: bytes | None, events: Sequence[Event]) -> Sequence[Event]:
+        topic = self._reading.topics.get(key) or self._reading.topics.get(wildcard or b"")
         if topic is None or not topic.replays:
             return events
         replay = self._replays.get(key)

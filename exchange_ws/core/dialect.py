@@ -34,7 +34,10 @@ try:
 except ImportError:  # no wheel for this interpreter
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["CatchUp", "Dialect", "Found", "Reading", "dump", "parse", "parse_with_json", "refused", "shown"]
+__all__ = ["CatchUp", "Dialect", "Direct", "Found", "Reader", "Reading", "dump", "parse", "parse_with_json", "refused", "shown"]
+
+#: The events of a parsed message, which was received at so many Unix seconds, with such numbers.
+Reader = Callable[[Any, float, Numbers], Sequence[Event]]
 
 
 @attrs.define
@@ -82,6 +85,19 @@ class CatchUp:
 
 
 @attrs.frozen
+class Direct:
+    """
+    The short way from a message that looks as usual to its events, with no `Update` between.
+
+    A reader makes of a parsed message what `decode` and `interpret` would, or raises as `interpret` does; then these are asked,
+    so that it need not know what is rare, nor say what is wrong.
+    """
+
+    field: str  #: whose value tells what a message is
+    readers: Callable[[Iterable[Topic]], Mapping[str, Reader]]  #: of these topics' updates, by that value
+
+
+@attrs.frozen
 class Dialect:
     """A wire language: functions and declared limits. Plain functions, so that a hot call is a call, not a look-up."""
 
@@ -101,6 +117,7 @@ class Dialect:
     #: Does this echo in a confirmation (`Reply.echoes`) mean that topic? For servers that name ids of other topics too.
     echoed: Callable[[Topic, Any], bool] | None = None
     catch_up: CatchUp | None = None  #: None: no topic can be asked for what it missed
+    direct: Direct | None = None  #: None: there is no short way
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1172,12 +1172,12 @@ class Subscription(Stream):
                         pass  # another consumer was faster
                 if decoded:
                     item = decoded.popleft()
-                    if small and not decoded:
-                        self._read_ahead()
-                    elif decoded and not self._signals:
+                    if decoded and not self._signals:
                         self._ahead_of = []
                         self._at_hand.extend(decoded)
                         decoded.clear()
+                    if small:
+                        self._read_ahead()
                     break
                 if self._head:
                     self._meet(self._head.popleft())
@@ -1228,7 +1228,7 @@ class Subscription(Stream):
         Requires `_consuming`. Have what the next messages tell at hand.
 
         They count as waiting, and go back into the buffer as they were where that is short of room, so that nothing is seen of
-        this. Hence events are not made ahead where the decoder remembers what it has told.
+        this: what the decoder remembers of having told them it forgets then. Where it could not, nothing is read ahead.
         """
         buffer = self._buffer
         count = min(AHEAD, len(buffer))
@@ -1236,7 +1236,7 @@ class Subscription(Stream):
             count = min(count, len(buffer) - self._limit // 2 - 1)  # it is woken at half, no earlier
         due = self._lag_due - self._taken  # none of these is a sample of the lag: that one comes by itself
         if not self._raw:
-            if self._decoder.remembers or (due <= 1 and self._taken < LAG_EVERY):
+            if not self._decoder.reads_on or (due <= 1 and self._taken < LAG_EVERY):
                 return
             if due > 0:
                 count = min(count, due - 1)
@@ -1248,16 +1248,7 @@ class Subscription(Stream):
             if self._raw:
                 told.extend(map(self._parse, [payload for _, payload in run]))
             else:
-                decode = self._decoder.decode
-                for received_ns, payload in run:
-                    if not isinstance(payload, bytes):
-                        break
-                    events = decode(payload, received_ns)
-                    if not events:  # else nothing would tell whether it counts as taken
-                        break
-                    if due <= 0 and events[-1].time is not None:
-                        break
-                    told.append(events)
+                self._decoder.read_on(run, told, due <= 0)
         except UNREADABLE:
             pass  # what stands there, be it a marker of ours, is for who comes to it
         finally:
@@ -1290,8 +1281,9 @@ class Subscription(Stream):
             while self._ahead_of and self._ahead_had[-1] <= len(items):
                 self._buffer.appendleft(self._ahead_of.pop())
                 self._taken -= 1
-                for _ in range(self._ahead_had.pop()):
-                    items.pop()
+                events = [items.pop() for _ in range(self._ahead_had.pop())]
+                if not self._raw:
+                    self._decoder.unread(events)
             self._ahead_of = []
             self._decoded.extendleft(reversed(items))
 

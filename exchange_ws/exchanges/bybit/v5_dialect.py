@@ -8,13 +8,13 @@ or unknown. What the data of updates mean is in `v5_events`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 import attrs
 
-from exchange_ws.core.dialect import Dialect, dump, parse
+from exchange_ws.core.dialect import Dialect, Direct, Reader, dump, parse
 from exchange_ws.core.messages import (
     ALREADY,
     PING,
@@ -37,7 +37,7 @@ from exchange_ws.core.messages import (
     Update,
 )
 from exchange_ws.errors import UsageError
-from exchange_ws.exchanges.bybit.v5_events import INTERVALS, NAME, PRIVATE_READERS, READERS, interpreting
+from exchange_ws.exchanges.bybit.v5_events import DIRECT, INTERVALS, NAME, PRIVATE_READERS, READERS, interpreting
 
 __all__ = [
     "ARGS_LENGTH",
@@ -556,6 +556,10 @@ def _length(topic: Topic) -> int:
     return len(topic.name) + BETWEEN
 
 
+def _direct(some: Iterable[Topic]) -> Mapping[str, Reader]:
+    return {topic.name: DIRECT[topic.label] for topic in some if topic.label in DIRECT}
+
+
 def _public(category: str, limits: Limits = _PUBLIC_LIMITS) -> Dialect:
     return Dialect(
         name=NAME,
@@ -567,6 +571,7 @@ def _public(category: str, limits: Limits = _PUBLIC_LIMITS) -> Dialect:
         limits=limits,
         heartbeat=_PUBLIC_HEARTBEAT,
         interpret=interpreting(READERS[category]),
+        direct=Direct("topic", _direct),
     )
 
 
