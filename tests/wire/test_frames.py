@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import struct
+import subprocess
+import sys
 import tracemalloc
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -18,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange_ws.errors import UsageError, WireError
+from exchange_ws.wire import frames
 from exchange_ws.wire.frames import (
     BINARY,
     CLOSE,
@@ -487,6 +493,47 @@ def test_same_bytes_as_websocket_client(length):
 def test_masks_are_random():
     """Each frame has a mask of its own, so that it cannot be foreseen (RFC 6455, section 5.3)."""
     assert 100 == len({unmasked(encode_frame(TEXT, b"x"))[1] for _ in range(100)})
+
+
+def test_masks_are_not_shared(monkeypatch):
+    """Threads that make frames at the same time use each mask once."""
+    numbers = itertools.count()
+    monkeypatch.setattr(frames, "_masks", deque())
+    monkeypatch.setattr(frames.os, "urandom", lambda size: b"".join(next(numbers).to_bytes(4, "big") for _ in range(size // 4)))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            masks = list(threads.map(lambda _: unmasked(encode_frame(TEXT, b"x"))[1], range(4 * frames.MASKS)))
+    finally:
+        sys.setswitchinterval(before)
+
+    assert 4 * frames.MASKS == len(set(masks))
+
+
+FORKED = """
+import os
+from exchange_ws.wire.frames import TEXT, encode_frame
+
+masks = lambda: {encode_frame(TEXT, b"")[2:6] for _ in range(20)}
+masks()
+reading, writing = os.pipe()
+child = os.fork()
+if not child:
+    os.write(writing, b"".join(masks()))
+    os._exit(0)
+os.waitpid(child, 0)
+told = os.read(reading, 80)
+print({told[at : at + 4] for at in range(0, 80, 4)} & masks())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_masks_are_not_those_of_a_child():
+    """A child of a fork, and the process that made it, do not use the same masks."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
+
+    assert ("set()\n", "", 0) == (done.stdout, done.stderr, done.returncode)
 
 
 def test_close_frames():
