@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from exchange_ws.clock import Clock, Deadline
+from exchange_ws.core.dialect import Head
 from exchange_ws.core.errand import join
 from exchange_ws.core.messages import Command, Reply, Topic
 from exchange_ws.core.session import CLOSED, OPEN, Decisions, Pending, Session
@@ -45,6 +46,8 @@ GRACE_S = 5.0  # beyond its deadline, for the timer to settle a wait; longer, an
 STUCK_RETRY_S = 0.05  # between two tries to write to a peer that does not read: rare, and short beside any deadline
 FAREWELL_S = 1.0  # for a writer that is at work to take our last frame: microseconds, unless it waits for the processor
 TOO_MANY_S = 10.0  # after HTTP 429 without a `Retry-After`: enough for the windows of all exchanges that count in seconds
+BUSY = 8  # messages of one read, from which on it pays to look at how most of them begin
+NO_HEAD = Head(b"", 0, 0, b"{", b"")  # fits nothing
 PONGS = 64  # waiting to be written; a peer that pings faster than it reads gets the latest ones [RFC 6455, section 5.5.3]
 
 
@@ -107,6 +110,7 @@ class Connection:
         self._stuck_since = math.inf  # guarded by _lock; when the peer was first seen not to read
         self._transport: Transport | None = None  # set by the reader under _lock; a writer uses the one that it took there
         self._heard_ns = clock.time_ns()  # reader only: when bytes came last
+        self._head = NO_HEAD  # reader only: how most messages begin
         self.used_at = clock.now()  # guarded by _lock: when a caller asked for something last
         self._waker = Waker()
         self._reader = threading.Thread(target=self._run, name=f"exchange-ws {session.name}", daemon=True)
@@ -561,25 +565,32 @@ class Connection:
         """
         Hand over each run of messages that go to the same sinks, and hear what `routes` does not know in its place.
 
-        # hot path
+        # hot path: 0.1 us a message that begins as most do, beside 0.1 us and what `route` takes for any other (CPython 3.11)
         """
-        session = self._session
+        session, head = self._session, self._head
         route = session.dialect.route
         routes: Mapping[Any, tuple[Any, ...]] = session.routes
+        size, start, at, end, rest = len(head.start), head.start, head.at, head.end, head.rest
+        alike = routes.get(head.key)
         sinks: tuple[Any, ...] | None = None
         run: list[bytes] = []
         for message in messages:
-            found = routes.get(route(message))
-            if found is None:
-                if run:
-                    self._put(sinks or (), run, received_ns)
-                    run = []
-                sinks = None
-                self._hear(message, received_ns)
-                if isinstance(session.doom, WireError):
-                    return  # too much of it could not be read: what is behind may be endless, and a gap will cover it
-                routes = session.routes
-            elif found is sinks:
+            if alike is not None and message[:size] == start and message[at:end] == rest:
+                found: tuple[Any, ...] | None = alike
+            else:
+                found = routes.get(route(message))
+                if found is None:
+                    if run:
+                        self._put(sinks or (), run, received_ns)
+                        run = []
+                    sinks = None
+                    self._hear(message, received_ns)
+                    if isinstance(session.doom, WireError):
+                        return  # too much of it could not be read: what is behind may be endless, and a gap will cover it
+                    routes = session.routes
+                    alike = routes.get(head.key)
+                    continue
+            if found is sinks:
                 run.append(message)
             else:
                 if run:
@@ -587,6 +598,16 @@ class Connection:
                 sinks, run = found, [message]
         if run:
             self._put(sinks or (), run, received_ns)
+        if len(messages) >= BUSY:
+            self._look_how_they_begin(messages)
+
+    def _look_how_they_begin(self, messages: list[bytes]) -> None:
+        """After a busy read: what the next one's messages begin with, if that is the same for most."""
+        dialect, last = self._session.dialect, messages[-1]
+        if dialect.head is not None and not self._head.fits(last):
+            key = dialect.route(last)
+            same = key is not None and key == dialect.route(messages[-2])
+            self._head = (dialect.head(last) if same else None) or NO_HEAD
 
     def _deliver_recorded(self, messages: list[bytes], received_ns: int, tap: Tap) -> None:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NoReturn
 
@@ -34,7 +35,21 @@ try:
 except ImportError:  # no wheel for this interpreter
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["CatchUp", "Dialect", "Direct", "Found", "Reader", "Reading", "dump", "parse", "parse_with_json", "refused", "shown"]
+__all__ = [
+    "CatchUp",
+    "Dialect",
+    "Direct",
+    "Found",
+    "Head",
+    "Reader",
+    "Reading",
+    "dump",
+    "head_of",
+    "parse",
+    "parse_with_json",
+    "refused",
+    "shown",
+]
 
 #: The events of a parsed message, which was received at so many Unix seconds, with such numbers.
 Reader = Callable[[Any, float, Numbers], Sequence[Event]]
@@ -98,6 +113,26 @@ class Direct:
 
 
 @attrs.frozen
+class Head:
+    """
+    How the messages of one topic begin.
+
+    One that has `start` at its start, and `rest` between `at` and `end`, is an update of the topic `key`, or is not JSON. (A
+    member that occurs twice, for which JSON has no rule, is not looked for.)
+    """
+
+    start: bytes
+    at: int
+    end: int
+    rest: bytes
+    key: bytes
+
+    def fits(self, message: bytes) -> bool:
+        """Whether *message* begins so."""
+        return message.startswith(self.start) and message[self.at : self.end] == self.rest
+
+
+@attrs.frozen
 class Dialect:
     """A wire language: functions and declared limits. Plain functions, so that a hot call is a call, not a look-up."""
 
@@ -110,6 +145,8 @@ class Dialect:
     limits: Limits
     heartbeat: Heartbeat
     interpret: Callable[[Update, Reading], Sequence[Event]]  #: an update in the users' vocabulary; on the consumer's thread
+    #: How messages like this update, whose key `route` tells, begin; None where each begins in its own way.
+    head: Callable[[bytes], Head | None] | None = None
     split: Callable[[bytes], Sequence[bytes]] | None = None  #: several messages in one frame
     #: Updates carry ids that only the confirmation tells. Then `Update.label` is the `channel` of its topic, and updates that
     #: come before their confirmation are kept for it.
@@ -118,6 +155,26 @@ class Dialect:
     echoed: Callable[[Topic, Any], bool] | None = None
     catch_up: CatchUp | None = None  #: None: no topic can be asked for what it missed
     direct: Direct | None = None  #: None: there is no short way
+
+
+#: Digits of a long number that is a member's value, without the first five. Eight at most: in nine characters there would be
+#: room for another object to begin, `,"":{"":1`, which would make the rest of the head its members; in ten, for `,"topic":1`.
+_CHANGING = re.compile(rb'":[0-9]{5}([0-9]{1,8})(?![0-9])').finditer
+
+
+def head_of(whole: bytes, key: bytes) -> Head | None:
+    """
+    The head of messages that begin with *whole*, in which one number may change, a time stamp; None if there are several.
+
+    *whole* has all that proves their key, and ends outside of strings.
+    """
+    numbers = list(_CHANGING(whole))
+    if not numbers:
+        return Head(whole, len(whole), len(whole), b"", key)
+    if len(numbers) > 1:
+        return None
+    at, end = numbers[0].span(1)
+    return Head(whole[:at], end, len(whole), whole[end:], key)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -23,7 +23,7 @@ from typing import Any, Callable
 
 import attrs
 
-from exchange_ws.core.dialect import Dialect, Direct, Reader, Reading, dump, parse, shown
+from exchange_ws.core.dialect import Dialect, Direct, Head, Reader, Reading, dump, head_of, parse, shown
 from exchange_ws.core.messages import (
     LOGIN,
     REJECTED,
@@ -234,6 +234,12 @@ def route(message: bytes) -> bytes | None:
     if head.lastindex == 1:
         return head[1]
     return head[3] + _SEPARATOR + head[2]
+
+
+def head(message: bytes) -> Head | None:
+    """All before the data."""
+    found, key = _HEAD(message), route(message)
+    return None if found is None or key is None else head_of(found[0], key)
 
 
 def _key(channel: str, event: str) -> bytes:
@@ -751,6 +757,7 @@ def _direct(some: Iterable[Topic]) -> dict[str, Reader]:
 PUBLIC = Dialect(
     name=NAME,
     route=route,
+    head=head,
     decode=decode,
     encode=encode,
     changes=changes,

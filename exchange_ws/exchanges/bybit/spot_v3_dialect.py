@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable
 
-from exchange_ws.core.dialect import Dialect, Direct, Reader, Reading, dump, parse
+from exchange_ws.core.dialect import Dialect, Direct, Head, Reader, Reading, dump, head_of, parse
 from exchange_ws.core.messages import (
     PING,
     REJECTED,
@@ -170,6 +170,12 @@ def route(message: bytes) -> bytes | None:
         if tail is not None:
             return tail[1]
     return None
+
+
+def head(message: bytes) -> Head | None:
+    """What stands before the data, but for the time stamp."""
+    found = _HEAD(message)
+    return None if found is None or not found[1] else head_of(found[0], found[1])
 
 
 def decode(message: bytes) -> Message:
@@ -585,6 +591,7 @@ _READERS: dict[str, Callable[[dict[str, Any], dict[str, Any], Reading], Iterable
 PUBLIC = Dialect(
     name=NAME,
     route=route,
+    head=head,
     decode=decode,
     encode=encode,
     changes=changes,
@@ -597,6 +604,7 @@ PUBLIC = Dialect(
 PRIVATE = Dialect(
     name=NAME,
     route=route,
+    head=head,
     decode=decode,
     encode=encode,
     changes=changes,

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from exchange_ws.core.dialect import Dialect, Direct, Reader, dump, parse
+from exchange_ws.core.dialect import Dialect, Direct, Head, Reader, dump, head_of, parse
 from exchange_ws.core.messages import (
     ALREADY,
     PING,
@@ -203,6 +203,12 @@ def route(message: bytes) -> bytes | None:
 
 
 PONG = "ping"  # the key that all pongs have: they come in the order of the pings, and half of the sockets repeat no id in them
+
+
+def head(message: bytes) -> Head | None:
+    """What stands before the data, but for the time stamp."""
+    found = _HEAD(message)
+    return None if found is None or not found[1] else head_of(found[0], found[1])
 
 
 def decode(message: bytes) -> Message:
@@ -564,6 +570,7 @@ def _public(category: str, limits: Limits = _PUBLIC_LIMITS) -> Dialect:
     return Dialect(
         name=NAME,
         route=route,
+        head=head,
         decode=decode,
         encode=encode,
         changes=spot_changes if category == "spot" else changes,

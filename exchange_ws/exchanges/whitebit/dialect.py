@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import attrs
 
-from exchange_ws.core.dialect import CatchUp, Dialect, Direct, Found, Reader, Reading, dump, parse, shown
+from exchange_ws.core.dialect import CatchUp, Dialect, Direct, Found, Head, Reader, Reading, dump, head_of, parse, shown
 from exchange_ws.core.messages import (
     PING,
     REJECTED,
@@ -248,6 +248,14 @@ def route(message: bytes) -> bytes | None:
     if head.lastindex == 4:
         return head[3] + head[4]
     return head[head.lastindex or 0]
+
+
+def head(message: bytes) -> Head | None:
+    """All up to the market, where that comes first, or to the rows of candles."""
+    found = _HEAD(message)
+    if found is None or found.lastindex not in (1, 5):
+        return None
+    return head_of(found[0], found[found.lastindex])
 
 
 def decode(message: bytes) -> Message:
@@ -1019,6 +1027,7 @@ _STATES: dict[str, Callable[[Event], tuple[Any, Any]]] = {
 WHITEBIT = Dialect(
     name=NAME,
     route=route,
+    head=head,
     decode=decode,
     encode=encode,
     changes=changes,
