@@ -335,7 +335,7 @@ def check_dialect(dialect: Dialect, frame: bytes, known: Sequence[Topic] = (), s
     """What every dialect owes for any *frame*; *known* are topics to read it for."""
     parts = [frame]
     if dialect.split is not None:
-        parts = list(dialect.split(frame))
+        parts = list(dialect.split([frame]))
         assert all(part and part in frame for part in parts)
     for part in parts:
         meant = {how: understood(dialect, part, parser, known) for how, parser in PARSERS.items()}
@@ -628,7 +628,7 @@ class Bench:
     def hear(self, message: bytes) -> None:
         """As the reader does; and a consumer takes what there is."""
         self.clock.at += 0.01
-        parts = [message] if self.dialect.split is None else list(self.dialect.split(message))
+        parts = [message] if self.dialect.split is None else list(self.dialect.split([message]))
         self.connection._deliver(parts, self.clock.time_ns())
         for subscription in self.subscriptions:
             with contextlib.suppress(UpdateTimeout, SubscriptionClosed, ExchangeError):

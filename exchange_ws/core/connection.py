@@ -543,7 +543,7 @@ class Connection:
             messages = frames.feed(chunk)
             self._heard_ns = received_ns
             if split is not None:
-                messages = [part for message in messages for part in split(message)]
+                messages = split(messages)
             session.heard(clock.now(), len(chunk), len(messages))
             if self._tap is None:
                 self._deliver(messages, received_ns)

@@ -147,7 +147,7 @@ class Dialect:
     interpret: Callable[[Update, Reading], Sequence[Event]]  #: an update in the users' vocabulary; on the consumer's thread
     #: How messages like this update, whose key `route` tells, begin; None where each begins in its own way.
     head: Callable[[bytes], Head | None] | None = None
-    split: Callable[[bytes], Sequence[bytes]] | None = None  #: several messages in one frame
+    split: Callable[[Sequence[bytes]], list[bytes]] | None = None  #: WebSocket messages into those of the language
     #: Updates carry ids that only the confirmation tells. Then `Update.label` is the `channel` of its topic, and updates that
     #: come before their confirmation are kept for it.
     aliases: bool = False

@@ -28,8 +28,8 @@ def heads(name):
     """The exchange's documented updates that have one, and it."""
     found = []
     for dialect in dialects(name):
-        split = dialect.split or (lambda frame: [frame])
-        parts = [part for message in documented(name) for part in split(message)]
+        split = dialect.split or list
+        parts = split(documented(name))
         found += [(dialect, part, dialect.head(part)) for part in parts if dialect.head(part) is not None]
     return found
 
@@ -169,12 +169,12 @@ def told(name, reads, learns):
 def routed(name):
     """Pushes that `told` has a sink for and that have heads, by key; and those that have none, and what is no push."""
     dialect, *_ = dialects(name)
-    split = dialect.split or (lambda frame: [frame])
+    split = dialect.split or list
     by_key = {}
-    for message in [part for frame in pushed(name) for part in split(frame)]:
+    for message in split(pushed(name)):
         if dialect.head(message) is not None:
             by_key.setdefault(dialect.route(message), []).append(message)
-    return list(by_key.values()), [part for frame in documented(name) for part in split(frame)]
+    return list(by_key.values()), split(documented(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

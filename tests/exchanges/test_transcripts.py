@@ -133,7 +133,7 @@ class Conversation:
         return f">   {outgoing.data.decode()}"
 
     def receive(self, frame):
-        for message in [frame] if self.dialect.split is None else self.dialect.split(frame):
+        for message in [frame] if self.dialect.split is None else self.dialect.split([frame]):
             understood = self.dialect.decode(message)
             if isinstance(understood, Update):
                 assert self.dialect.route(message) in (None, understood.keys[0])

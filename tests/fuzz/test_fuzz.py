@@ -52,7 +52,7 @@ def test_documented_messages_are_understood(name):
     decode, split = dialects(name)[0].decode, dialects(name)[0].split
     updates = replies = 0
     for message in documented(name):
-        for part in [message] if split is None else split(message):
+        for part in [message] if split is None else split([message]):
             with contextlib.suppress(ValueError):
                 understood = decode(part)
                 updates += isinstance(understood, Update)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Callable
 
 import attrs
@@ -185,10 +186,13 @@ _HEAD = re.compile(
 _SEPARATOR = b'","event":"'
 
 
-# hot path: 190 ns a frame of one message, 90 ns a message in frames of ten (see `route`)
-def split(frame: bytes) -> Sequence[bytes]:
+_FIRST, _LAST = itemgetter(0), itemgetter(-1)
+
+
+# hot path: 90 ns a message of a busy read, 1 us a read of one (see `route`)
+def split(frames: Sequence[bytes]) -> list[bytes]:
     r"""
-    The messages of one WebSocket message: its lines [Streams].
+    The messages of some WebSocket messages: their lines [Streams].
 
     They are cut at ``\n`` alone, since U+2028 and others that `bytes.splitlines` and its like know may stand inside JSON text;
     blanks, tabs and ``\r`` around a line and empty lines are left out. Each line stands for itself: what is cut off at the end
@@ -197,14 +201,19 @@ def split(frame: bytes) -> Sequence[bytes]:
     One object over several lines, as the documentation prints its examples, is taken as one if no line of it is an object by
     itself. A binary message is read as if it were text; what of it is no UTF-8 is no JSON either.
     """
-    if frame.__class__ is not bytes:
-        frame = bytes(frame)
-    if b"\n" not in frame:
-        return (frame,) if frame.strip(BLANKS) else ()
-    lines = frame.split(b"\n")
-    if frame.count(b"}\n{") == len(lines) - 1:  # as servers write them; and never one object over several lines
-        return lines
-    lines = [line for line in [part.strip(BLANKS) for part in lines] if line]
+    lines = b"\n".join(frames).split(b"\n")
+    try:
+        # As servers write them; and never one object over several lines, for in no object a "{" comes next to a "}".
+        if len(lines) == bytes(map(_FIRST, lines)).count(b"{") == bytes(map(_LAST, lines)).count(b"}"):
+            return lines
+    except IndexError:
+        pass  # an empty line
+    return [line for frame in frames for line in _lines(bytes(frame))]
+
+
+def _lines(frame: bytes) -> Sequence[bytes]:
+    """Those of one WebSocket message."""
+    lines = [line for line in [part.strip(BLANKS) for part in frame.split(b"\n")] if line]
     if len(lines) > 1 and not any(map(_is_object, lines)) and _is_object(frame):
         return (frame,)
     return lines

@@ -75,7 +75,7 @@ class Talk:
     def hears(self, *lines, now=0.0):
         """One message comes; returns what its lines deliver: sink and data, in order."""
         before = len(self.delivered)
-        for message in PUBLIC.split("\n".join(lines).encode()):
+        for message in PUBLIC.split(["\n".join(lines).encode()]):
             sinks = self.session.routes.get(PUBLIC.route(message))
             if sinks is None:
                 sinks = self.session.receive(message, now)

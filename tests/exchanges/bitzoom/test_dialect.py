@@ -9,6 +9,8 @@ from pathlib import Path
 
 import attrs
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from exchange_ws.core.dialect import Reading, parse_with_json
 from exchange_ws.core.messages import LOGIN, REJECTED, TOO_MANY, TRANSIENT, UNAUTHORIZED, Command, Reply, Update
@@ -406,7 +408,7 @@ UNDERSTOOD = {
 def read(frame):
     """Messages that *frame* has, and the number of those that are malformed."""
     understood, malformed = [], 0
-    for message in split(frame):
+    for message in split([frame]):
         try:
             understood.append(decode(message))
         except ValueError:
@@ -449,13 +451,24 @@ ONE_LINE = compact(EXAMPLES["/api/v1/ticker"]["updates"][0]["message"])
 )
 def test_split(frame, lines):
     """Lines are cut at newlines only, and stand for themselves; one object over several lines is one."""
-    assert lines == list(split(frame))
+    assert lines == list(split([frame]))
+
+
+LINES = st.sampled_from([ONE_LINE, b"{}", b"{", b"}", b'{"a":{}', b'"b":{}}', b"1", b"", b" ", b"\r"])
+
+
+@given(st.lists(st.lists(LINES, max_size=4).map(b"\n".join), max_size=4))
+@example([b"{}\n{", b"}"])
+@example([b'{"a":{}', b"{}}"])
+def test_messages_of_a_read_are_split_each_by_itself(frames):
+    """What is in one WebSocket message never changes what is in the next."""
+    assert [line for frame in frames for line in split([frame])] == split(frames)
 
 
 def test_large_line():
     """A megabyte is one message like others."""
     message = compact({"channel": "/api/v1/ticker", "event": "a", "data": "x" * 2**20})
-    assert [message] == list(split(message))
+    assert [message] == list(split([message]))
     assert route(message) == decode(message).keys[0]
 
 
