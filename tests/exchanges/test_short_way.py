@@ -33,7 +33,7 @@ def test_taken(case):
     """What comes often may take it, and has the same events as the long way."""
     one = CASES[case]
     dialect, topic = dialect_of(one.exchange), topic_of(one.exchange, one.topic, one.params)
-    parts = [part for frame in one.pushes(10) for part in (dialect.split(frame) if dialect.split else [frame])]
+    parts = [part for frame in one.pushes(10) for part in (dialect.split([frame]) if dialect.split else [frame])]
     assert [True] * 10 * one.objects == [check_short_way(dialect, part, parse, topic) for part in parts]
 
 
@@ -43,7 +43,7 @@ def test_documented(exchange, words, params):
     dialect, topic = dialect_of(exchange), topic_of(exchange, words, params)
     found = []
     for message in documented(exchange):
-        for part in dialect.split(message) if dialect.split else [message]:
+        for part in dialect.split([message]) if dialect.split else [message]:
             try:
                 update = dialect.decode(part)
             except UNREADABLE:
