@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from exchange_ws.errors import (
 
 if TYPE_CHECKING:  # of these only the types are told here: see __getattr__
     import os
+    from types import ModuleType
 
     from exchange_ws.core.client import Client
     from exchange_ws.core.dialect import Dialect
@@ -106,23 +107,31 @@ _ENGINE = {
 
 def clients() -> dict[str, type[Client]]:
     """Every client class by the name of its API: those in each ``*client.py`` of the folders of `exchange_ws.exchanges`."""
+    return {client.name: client for client in _client_classes("")}
+
+
+def _client_classes(like: str) -> Iterator[type[Client]]:
+    """
+    All of them, one after the other, those of modules that are called *like* this first.
+
+    Who asks for one takes it and asks for no more: then no other exchange is imported. Where names do not tell, all are.
+    """
     base: type[Client] = importlib.import_module(_ENGINE["Client"]).Client
+    like = like.lower().replace("-", "")
     exchanges = importlib.import_module("exchange_ws.exchanges")
-    found: dict[str, type[Client]] = {}
-    for folder in pkgutil.iter_modules(exchanges.__path__, exchanges.__name__ + "."):
-        for name in _client_modules(folder.name):
-            module = importlib.import_module(name)
-            for value in vars(module).values():
-                if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__:
-                    found[value.name] = value
-    return found
+    for folder in _modules(exchanges, lambda name: like.startswith(name)):
+        # An exchange with several APIs has a module for each, beside its first: ``client``, ``v5_client``.
+        for name in _modules(importlib.import_module(folder), lambda name: name.partition("_")[0] in like):
+            module = importlib.import_module(name) if name.endswith("client") else None
+            for value in () if module is None else tuple(vars(module).values()):
+                if isinstance(value, type) and issubclass(value, base) and value.__module__ == name:
+                    yield value
 
 
-def _client_modules(folder: str) -> list[str]:
-    """An exchange with several APIs has one for each, beside its first: ``client``, ``v5_client``."""
-    package = importlib.import_module(folder)
-    modules = pkgutil.iter_modules(package.__path__, package.__name__ + ".")
-    return [module.name for module in modules if module.name.endswith("client")]
+def _modules(package: ModuleType, first: Callable[[str], bool]) -> list[str]:
+    """The full names of what is in *package*, those *first* of which that says so."""
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [f"{package.__name__}.{name}" for name in sorted(names, key=lambda name: (not first(name), name))]
 
 
 def connect(name: str, **options: Any) -> Client:
@@ -136,10 +145,15 @@ def connect(name: str, **options: Any) -> Client:
     ConnectFailed
         It could not connect.
     """
-    known = clients()
-    if name not in known:
-        raise UsageError(f"{name!r}: no such exchange; there are {', '.join(sorted(known))}")
-    return known[name](**options).__enter__()
+    return _client_class(name, f"{name!r}")(**options).__enter__()
+
+
+def _client_class(name: str, what: str) -> type[Client]:
+    """The client class of that exchange; `UsageError` about *what* if there is none."""
+    for client in _client_classes(name):
+        if client.name == name:
+            return client
+    raise UsageError(f"{what}: no such exchange; there are {', '.join(sorted(clients()))}")
 
 
 def replay(
@@ -183,17 +197,15 @@ def replay(
 
 def _dialects_of(about: Mapping[str, Any]) -> dict[str, Dialect]:
     """The language of each endpoint of the client whose recording tells this *about* itself."""
-    known, exchange = clients(), str(about.get("exchange"))
-    if exchange not in known:
-        raise UsageError(f"a recording of {exchange!r}: no such exchange; there are {', '.join(sorted(known))}")
-    return known[exchange]._dialects(about)
+    exchange = str(about.get("exchange"))
+    return _client_class(exchange, f"a recording of {exchange!r}")._dialects(about)
 
 
 def __getattr__(name: str) -> Any:
     # PEP 562: the engine, and the exchanges found by listing folders, when first asked for. Lower-case names are submodules.
     if name in _ENGINE:
         return globals().setdefault(name, getattr(importlib.import_module(_ENGINE[name]), name))
-    for client in clients().values() if name[:1].isupper() else ():
+    for client in _client_classes(name) if name[:1].isupper() else ():
         if client.__name__ == name:
             return client
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

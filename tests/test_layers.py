@@ -7,6 +7,8 @@ import functools
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import attrs
@@ -228,3 +230,13 @@ def test_options_are_documented():
     told = re.findall(r"^(\w+)\n {4}Default (\S+?)(?:\.| bytes\.) ", inspect.getdoc(Client) or "", re.MULTILINE)
     defaults = {field.name: field.default for field in attrs.fields(Options)}
     assert {name: getattr(value, "__name__", str(value)) for name, value in defaults.items()} == dict(told)
+
+
+@pytest.mark.parametrize("name", ["Bitzoom", "BybitSpotV3", "BybitV5", "WhiteBIT"])
+def test_one_exchange_imports_no_other(name):
+    """Who asks for one exchange waits for no other's modules."""
+    program = f"import sys, exchange_ws; print(exchange_ws.{name}.__module__, *sorted(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    mine, *found = told.stdout.split()
+    clients = [module for module in found if re.match(r"exchange_ws\.exchanges\.\w+\.\w*client$", module)]
+    assert [mine] == clients
