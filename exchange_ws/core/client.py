@@ -12,7 +12,7 @@ import threading
 import warnings
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypedDict, TypeVar
@@ -28,7 +28,18 @@ from exchange_ws.core.dialect import Dialect
 from exchange_ws.core.errand import Errand
 from exchange_ws.core.messages import Command, Limits, Pace, Topic
 from exchange_ws.core.recording import Secrets, Tap, fields_of
-from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
+from exchange_ws.core.session import (
+    BETWEEN,
+    CLOSE_WAIT_S,
+    CLOSED,
+    CONNECTING,
+    OPEN,
+    PING_FRAME,
+    RECONNECTING,
+    Backoff,
+    Pending,
+    Session,
+)
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription, percentiles
 from exchange_ws.core.timer import Timer
 from exchange_ws.errors import (
@@ -315,7 +326,7 @@ class Client:
         self._lock = threading.Lock()  # guards everything below
         self._pools: dict[str, list[Connection]] = {name: [] for name in self._endpoints}
         self._leaving: list[Connection] = []  # closed, their readers perhaps not ended yet
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: dict[Subscription, None] = {}  # in the order in which they were made
         self._books: list[OrderBook] = []  # that have not ended: nobody else may have them, and they keep up
         self._keeper: Listener | None = None  # its thread keeps up all of them; none before the first
         self._made = self._subscribed = 0
@@ -568,9 +579,10 @@ class Client:
         if given:
             if len(given) < len(what):
                 raise UsageError("unsubscribe: takes subscriptions or the words of a topic, not both")
-            known = self.subscriptions
-            for subscription in given:
-                if subscription not in known and not subscription.closed:
+            with self._lock:
+                others = [one for one in given if one not in self._subscriptions]
+            for subscription in others:
+                if not subscription.closed:
                     raise UsageError(f"unsubscribe: {subscription!r} belongs to another client")
             for subscription in given:
                 subscription.unsubscribe(timeout)
@@ -652,7 +664,7 @@ class Client:
                 self._record(subscription)
             placed = [part for where, there in by_endpoint.items() for part in self._place(where, there, deadline)]
             waits = [(connection, connection.want(subscription, frozenset(part), deadline)) for connection, part in placed]
-            self._subscriptions.append(subscription)
+            self._subscriptions[subscription] = None
         self._tell_state()
         try:
             for connection, pending in waits:
@@ -735,8 +747,7 @@ class Client:
         with self._lock:
             connections = [connection for pool in self._pools.values() for connection in pool]
         for connection in connections:
-            wanted = connection.wanted(subscription)
-            there = wanted if topics is None else wanted & topics
+            there = connection.wanted(subscription, subscription.wanted if topics is None else topics)
             if there:
                 connection.restate(there)
 
@@ -779,8 +790,7 @@ class Client:
         else:
             subscription.finish()
         with self._lock:
-            if not rest and subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
+            if not rest and self._subscriptions.pop(subscription, self) is None:
                 self._keep_tally(subscription)
             if self._closed:
                 return []
@@ -788,10 +798,10 @@ class Client:
                 (connection, connection.unwant(subscription, topics, deadline))
                 for pool in self._pools.values()
                 for connection in pool
-                if connection.wanted(subscription) & topics
+                if connection.wanted(subscription, topics)
             ]
         for connection, _ in waits:
-            if not connection.wanted(subscription):
+            if not connection.wanted(subscription, rest):
                 subscription.left(connection)
         return waits
 
@@ -1038,25 +1048,19 @@ class Client:
         limits = dialect.limits
         # The first one is taken even when it is lost for good: it says why.
         pool = self._pools[endpoint]
-        held = {connection: connection.held() for connection in pool if connection.state != CLOSED or connection is pool[0]}
-        spent = {connection for connection in held if connection.state != CLOSED and connection.room_at() > deadline.at}
-        placed: dict[Connection, list[Topic]] = {}
+        there = [Room(connection, dialect) for connection in pool if connection.state != CLOSED or connection is pool[0]]
+        spent = {room for room in there if room.connection.state != CLOSED and room.connection.room_at() > deadline.at}
         for topic in topics:
-            chosen = next((connection for connection, there in held.items() if topic in there), None)
+            chosen = next((room for room in there if room.has(topic)), None)
             if chosen is None:
-                fitting = (
-                    connection
-                    for connection, there in held.items()
-                    if (limits.topics is None or len(there) < limits.topics) and dialect.fits(there, topic)
-                )
                 # Those with room go first; of the others the first one is for the case that no more may be opened.
-                chosen = min(fitting, key=spent.__contains__, default=None)
+                chosen = min((room for room in there if room.fits(topic)), key=spent.__contains__, default=None)
                 may_open = len(pool) < SPREAD and (limits.connections is None or len(pool) < limits.connections)
                 if chosen is None or (chosen in spent and may_open):
-                    chosen = self._open(endpoint)
-            held[chosen] = held.get(chosen, frozenset()) | {topic}
-            placed.setdefault(chosen, []).append(topic)
-        return list(placed.items())
+                    chosen = Room(self._open(endpoint), dialect)
+                    there.append(chosen)
+            chosen.take(topic)
+        return [(room.connection, room.placed) for room in there if room.placed]
 
     def _let_go(self, endpoint: str) -> None:
         """Close what *endpoint* has, unless somebody else is at it; who asks there again opens another."""
@@ -1135,6 +1139,45 @@ def _end(
     timer.close(deadline.remaining() or 0.0, closing)
     if recorder is not None:
         recorder.close(deadline.remaining() or 0.0)
+
+
+class Room:
+    """What a connection has room for while topics are placed, none of which it has been told of yet."""
+
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
+        self.connection = connection
+        self.placed: list[Topic] = []
+        self._fits = dialect.fits
+        self._limits = dialect.limits
+        self._topics, self._characters = connection.load
+        self._new: dict[str, set[Topic]] = {}  # of those placed, what the connection has not, by channel
+
+    def has(self, topic: Topic) -> bool:
+        """Whether it is on the connection, or was placed there."""
+        return topic in self._new.get(topic.channel, ()) or self.connection.holds(topic)
+
+    def fits(self, topic: Topic) -> bool:
+        """Whether the exchange lets it join what is there."""
+        topics, characters = self._limits.topics, self._limits.characters
+        if topics is not None and self._topics >= topics:
+            return False
+        # As JSON a list of names has its brackets, and one comma less.
+        if characters is not None and self._characters + len(topic.name) + BETWEEN + 1 > characters:
+            return False
+        return self._fits(self._alike(topic.channel), topic)
+
+    def take(self, topic: Topic) -> None:
+        """Place it here."""
+        if not self.has(topic):
+            self._new.setdefault(topic.channel, set()).add(topic)
+            self._topics += 1
+            self._characters += len(topic.name) + BETWEEN
+        self.placed.append(topic)
+
+    def _alike(self, channel: str) -> Iterator[Topic]:
+        """Those of *channel*; a generator, for few languages look at any, and a channel may have thousands."""
+        yield from self.connection.held(channel)
+        yield from self._new.get(channel, ())
 
 
 class Sweep:

@@ -162,20 +162,31 @@ class Connection:
         with self._lock:
             return self._session.room_at(self._clock.now())
 
-    def held(self) -> frozenset[Topic]:
-        """Topics wanted here, or perhaps still on the wire."""
+    def holds(self, topic: Topic) -> bool:
+        """Whether *topic* is wanted here, or perhaps still on the wire."""
         with self._lock:
-            return self._session.held()
+            return self._session.holds(topic)
+
+    def held(self, channel: str | None = None) -> frozenset[Topic]:
+        """Topics wanted here, or perhaps still on the wire; those of *channel*, all if None."""
+        with self._lock:
+            return self._session.held(channel)
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Of topics wanted here, or perhaps still on the wire, the number and the characters, as a session has them."""
+        with self._lock:
+            return self._session.topics, self._session.characters
 
     def ids(self, topics: Iterable[Topic]) -> tuple[str, ...]:
         """The ids that the exchange gave to *topics*."""
         with self._lock:
             return self._session.ids(topics)
 
-    def wanted(self, sink: Subscription) -> frozenset[Topic]:
-        """Topics that *sink* wants here."""
+    def wanted(self, sink: Subscription, topics: Iterable[Topic] | None = None) -> frozenset[Topic]:
+        """Those of *topics* that *sink* wants here, as the session has it."""
         with self._lock:
-            return self._session.wanted(weakref.ref(sink))
+            return self._session.wanted(weakref.ref(sink), topics)
 
     def submit(self, command: Command, deadline: Deadline) -> Pending:
         """Register *command*; `push` lets it leave."""

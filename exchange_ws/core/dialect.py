@@ -141,7 +141,8 @@ class Dialect:
     decode: Callable[[bytes], Message]  #: full parse; raises ValueError for what is not JSON
     encode: Callable[[Command, int], Outgoing]  #: command and serial in; bytes, and the key of its reply, out
     changes: Callable[[frozenset[Topic], frozenset[Topic]], Iterable[Command]]  #: from (stated, wanted)
-    fits: Callable[[frozenset[Topic], Topic], bool]  #: may this topic join those on one connection?
+    #: May this topic join these on one connection? It is asked with those of its channel; how many may be there is in `limits`.
+    fits: Callable[[Iterable[Topic], Topic], bool]
     limits: Limits
     heartbeat: Heartbeat
     interpret: Callable[[Update, Reading], Sequence[Event]]  #: an update in the users' vocabulary; on the consumer's thread

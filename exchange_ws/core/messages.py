@@ -40,7 +40,7 @@ REJECTED, TOO_MANY, UNAUTHORIZED, TRANSIENT = "rejected", "too many", "unauthori
 ALREADY = "already"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)  # sets of thousands of them are made of others
 class Topic:
     """What one may subscribe to."""
 
@@ -176,6 +176,7 @@ class Limits:
     dials_of_host: bool = False  #: `dials` counts those to all addresses of one host together
     logins: Pace | None = None  #: logins, all together
     topics: int | None = None  #: on one connection
+    characters: int | None = None  #: of the names of these as one list in JSON
     connections: int | None = None
     source: str = ""
 

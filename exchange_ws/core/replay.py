@@ -200,7 +200,7 @@ class Told(Watch):
         told, self.told = self.told, {}
         found = [(topic, now - told[topic.name]) for topic in self._pulses if topic.name in told]
         for topic, _ in found:
-            self._pulses[topic].silent = True
+            self._fall(self._pulses[topic])
         return found
 
 

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, Protocol
 
 import attrs
@@ -105,6 +105,8 @@ EARLY_BYTES = 2**20  # of them together, so that a flood of large ones costs no 
 GONE_S = 60.0  # for which updates under an id that was dropped are known as late: some are always on their way
 GONE = 1024  # such ids, the latest
 NOBODYS = 1024  # ids that calls were told and nobody here wants, the latest: none may be taken for another statement's
+CROWDS = 64  # routes to several subscriptions that are remembered, to be one object where they are the same
+BETWEEN = 3  # characters around each name in a list of JSON: two quotes and a comma
 LEARNED = 10_000  # symbols of all-symbols topics that get a route of their own; more are parsed twice, never lost
 LATE_S = 3.0  # seen so long after a deadline: this process stood still, since no busy machine holds a thread up so long
 RENEW_WAIT_S = 10.0  # for the answers that are on their way on a link that the exchange wants to be replaced
@@ -177,7 +179,7 @@ class Pending:
 class Join:
     """One sink's wish for some topics: `needs` are those not confirmed yet, `held` keeps it off the wire for now."""
 
-    __slots__ = ("asks", "held", "late", "needs", "pending", "sink", "topics", "trial")
+    __slots__ = ("alone", "asks", "held", "late", "needs", "pending", "sink", "topics", "trial")
 
     def __init__(self, sink: Sink, topics: frozenset[Topic], pending: Pending, asks: bool) -> None:
         self.sink = sink
@@ -188,6 +190,18 @@ class Join:
         self.held = False
         self.asks = asks  # answers to what was missed are of use to it
         self.trial = True  # not confirmed since it was made: the first to be suspected of a refusal
+        self.alone = (sink,)  # the route of those that nobody else wants
+
+
+class Leave:
+    """Some topics that a sink wants no more, and who waits until those that nobody else wants are off the wire."""
+
+    __slots__ = ("left", "pending", "topics")
+
+    def __init__(self, topics: frozenset[Topic], pending: Pending) -> None:
+        self.topics = topics
+        self.left = list(topics)  # not yet seen to be off the wire, or wanted by others; looked at from its end
+        self.pending = pending
 
 
 @attrs.define
@@ -246,7 +260,8 @@ class Session:
         self.name = name
         self.state = CONNECTING
         self.step = "waiting"  #: what CONNECTING and RECONNECTING are at: waiting, dialling, logging in, restating
-        #: What the reader may deliver without asking. Replaced by any thread; its own, in `receive`, may add to it.
+        #: What the reader may deliver without asking. It looks up one key at a time and holds no lock; who changes the topics
+        #: changes one key at a time, for a copy of five thousand would be made for each of them.
         self.routes: dict[bytes, tuple[Sink, ...]] = {}
         self.doom: ExchangeError | None = None  #: why this link must be given up; its reader ends it
         self.error: ExchangeError | None = None  #: what ended the session
@@ -286,15 +301,21 @@ class Session:
         self._heard_at = 0.0
         self._beaten_at = -math.inf  # one that has no reply is not said again before the next interval is over
         # Topics.
-        self._joins: list[Join] = []
-        self._leaves: list[tuple[frozenset[Topic], Pending]] = []
+        self._joins: dict[Join, None] = {}  # in the order in which they came
+        self._held_back: dict[Join, None] = {}  # those that are `held`
+        self._leaves: list[Leave] = []
         self._stated: set[Topic] = set()
         self._unsure: set[Topic] = set()  # the wire may have them or not
         self._saying: Counter[str] = Counter()  # statements in flight by channel
         self._said: dict[int, Command] = {}  # the same by serial
         self._dirty: set[str] = set()
         self._pause_until = 0.0
+        # What follows is brought up to date topic by topic: with a look through all of them for each that comes or goes, the
+        # thousandth would cost what a thousand do.
         self._index: dict[bytes, list[tuple[Join, Topic]]] = {}  # every join by the keys of its topics
+        self._channels: dict[str, set[Topic]] = {}  # what is wanted, or perhaps on the wire, by channel
+        self.characters = 0  #: of the names of these as a list in JSON, but for what is around it
+        self.topics = 0  #: how many these are
         self._learned: dict[bytes, bytes] = {}  # key of one symbol -> wildcard under which it is wanted
         self._aliases: dict[bytes, tuple[Topic, ...]] = {}  # replaced, never mutated; () is an id that nobody here wants
         self._gone: dict[bytes, tuple[tuple[Topic, ...], float]] = {}  # aliases dropped lately: their topics, known until when
@@ -305,6 +326,7 @@ class Session:
         self._look_at = math.inf
         self._unheard: set[bytes] = set()  # keys without news since the last look, hence not in `routes`
         self._every_route: dict[bytes, tuple[Sink, ...]] = {}
+        self._crowds: dict[frozenset[int], tuple[Sink, ...]] = {}  # routes to several, made lately: one object for one set
         self._held_up = 0.0  # seconds since the last look in which the reader could not listen
         self._doubted: set[Topic] = set()  # to be stated again once: silent, perhaps forgotten there, or with a hole
         self._apart: set[Topic] = set()  # to be stated one by one: of several, refused together, some are subscribed already
@@ -433,9 +455,13 @@ class Session:
 
     # Topics --------------------------------------------------------------------------------------------------------------
 
-    def held(self) -> frozenset[Topic]:
-        """Topics wanted here, or perhaps still on the wire."""
-        return frozenset().union(*(join.topics for join in self._joins), self._stated, self._unsure)
+    def holds(self, topic: Topic) -> bool:
+        """Whether *topic* is wanted here, or perhaps still on the wire."""
+        return topic in self._channels.get(topic.channel, ())
+
+    def held(self, channel: str | None = None) -> frozenset[Topic]:
+        """Topics wanted here, or perhaps still on the wire; those of *channel*, all if None."""
+        return frozenset().union(*self._channels.values()) if channel is None else frozenset(self._channels.get(channel, ()))
 
     def sinks(self) -> list[Sink]:
         """Those whose topics were confirmed here before: what they miss from now on is a gap."""
@@ -451,9 +477,11 @@ class Session:
         """The ids that the exchange gave to *topics* on this link."""
         return tuple(name for topic in topics for name in self._ids.get(topic, ()))
 
-    def wanted(self, sink: Sink) -> frozenset[Topic]:
-        """Topics that *sink* wants here."""
-        return frozenset().union(*(join.topics for join in self._joins if join.sink is sink))
+    def wanted(self, sink: Sink, topics: Iterable[Topic] | None = None) -> frozenset[Topic]:
+        """Those of *topics* that *sink* wants here; all that it does if None, for which everybody's are looked through."""
+        if topics is None:
+            return frozenset().union(*(join.topics for join in self._joins if join.sink is sink))
+        return frozenset(topic for topic in topics if any(join.sink is sink for join in self._joins_of(topic)))
 
     def want(self, sink: Sink, topics: frozenset[Topic], now: float, deadline: float, *, asks: bool = True) -> Pending:
         """Deliver *topics* to *sink*; the pending is settled when all of them are confirmed. *asks*: what they miss, too."""
@@ -462,10 +490,15 @@ class Session:
             self._settle(pending, error=self._why_closed())
             return pending
         join = Join(sink, topics, pending, asks)
-        self._joins.append(join)
+        self._joins[join] = None
+        for topic in topics:
+            self._index.setdefault(topic.key, []).append((join, topic))
+        self._hold(topics)
         late = []
-        dropping = {topic for command in self._said.values() for topic in command.drops}
-        for topic in topics & (self._stated - self._unsure - dropping):
+        flowing = (topics & self._stated) - self._unsure
+        if flowing:
+            flowing = flowing.difference(*(command.drops for command in self._said.values()))
+        for topic in flowing:
             if topic.opens_with_snapshot and (topic.repeatable or topic.renewable):
                 join.late.add(topic)
                 continue  # needed, hence stated again, which gives the snapshot again
@@ -475,7 +508,8 @@ class Session:
         if late:
             self._decisions.marks.append((sink, tuple(late), False))
         self._dirty.update(topic.channel for topic in join.needs)
-        self._confirm(())
+        self._advance(join)
+        self._reroute(topics - join.needs)
         return pending
 
     def unwant(self, sink: Sink, topics: frozenset[Topic], now: float, deadline: float) -> Pending:
@@ -484,25 +518,31 @@ class Session:
         if self.state == CLOSED:
             self._settle(pending)
             return pending
-        for join in [join for join in self._joins if join.sink is sink and join.topics & topics]:
+        joins = [join for join in self._concerned(topics) if join.sink is sink]
+        for join in joins:
+            self._unindex(join, join.topics & topics)
             join.topics -= topics
             join.needs -= topics
             if not join.topics:
-                self._joins.remove(join)
+                del self._joins[join]
                 self._settle(join.pending, error=ConnectionClosed("the subscription was closed meanwhile"))
             if join.trial and not join.held:
                 self._release()  # the topic that it was tried for may be one of these
-        self._missed -= topics.difference(*(join.topics for join in self._joins))  # who wants them anew has missed nothing
+        self._missed -= {topic for topic in topics & self._missed if not self._is_wanted(topic)}  # anew, nothing was missed
         self._forget_unwanted(topics)
         self._dirty.update(topic.channel for topic in topics)
-        self._leaves.append((topics, pending))
-        self._confirm(())
+        self._leaves.append(Leave(topics, pending))
+        for join in joins:
+            self._advance(join)
+        self._reroute(topics)
         self._settle_leaves()
         self._look_whether_open(now)
         return pending
 
     def restate(self, topics: frozenset[Topic]) -> None:
         """Say again those of *topics* that flow, for the snapshot that this brings: what was received of them has a hole."""
+        if not topics:
+            return
         on_its_way = frozenset().union(*(command.drops for command in self._said.values()))
         # One that is renewable was off the wire when that was said: if it flows, the snapshot has come, and is before the hole.
         on_its_way |= {topic for command in self._said.values() for topic in command.states if not topic.renewable}
@@ -683,7 +723,7 @@ class Session:
             question = self._waiting[serial]
             self._settle(question, error=self._loss_of(question, error))
         self._questions.clear()
-        joins = {id(join.pending) for join in self._joins} | {id(pending) for _, pending in self._leaves}
+        joins = {id(join.pending) for join in self._joins} | {id(leave.pending) for leave in self._leaves}
         for pending in list(self._waiting.values()):
             command = pending.command
             if id(pending) in joins or command is None:
@@ -698,12 +738,16 @@ class Session:
         for said in (self._saying, self._said, self._gone, self._ids, self._early, self._learned):
             said.clear()
         self._aliases = {}
+        self._channels.clear()
+        self.topics = self.characters = 0
         for join in self._joins:
             join.needs = set(join.topics)
             join.late.clear()
             join.held = False
+            self._hold(join.topics)
+        self._held_back.clear()
         self._watch.clear()
-        self._reroute()  # nothing is known of the next link: there an id may be another topic's
+        self._reroute_all()  # nothing is known of the next link: there an id may be another topic's
         self._look_at = math.inf
         self._doubted.clear()
         self._apart.clear()
@@ -743,9 +787,10 @@ class Session:
         for queue in (self._urgent, self._calls, self._leaves):
             queue.clear()
         self._decisions.ended.extend((sink, error) for sink in {id(join.sink): join.sink for join in self._joins}.values())
-        self._joins.clear()
-        self._missed.clear()
-        self._reroute()  # or who has ended is kept here, with all in its buffer, for as long as the client lives
+        for known in (self._joins, self._index, self._channels, self._missed):
+            known.clear()
+        self.topics = self.characters = 0
+        self._reroute_all()  # or who has ended is kept here, with all in its buffer, for as long as the client lives
 
     def _why_closed(self) -> ExchangeError:
         return ConnectionClosed(f"{self.name}: closed") if self.error is None else self.error
@@ -822,18 +867,22 @@ class Session:
         channels = self._sayable()
         if not channels or self._budget.room(now) <= self._reserve:
             return
-        wanted = frozenset(topic for join in self._joins if not join.held for topic in join.topics if topic.channel in channels)
+        there = [topic for channel in channels for topic in self._channels.get(channel, ())]
+        joins = {topic: [join for join in self._joins_of(topic) if not join.held] for topic in there}
+        wanted = frozenset(topic for topic in there if joins[topic])
         self._let_go(channels, wanted)
         # What may be on the wire is said again if it is wanted, and dropped if it is not. Said again is, too, what flows for
         # others and is still needed by someone: for its snapshot.
-        doubtful = self._unsure.union(self._doubted, *(join.needs for join in self._joins if not join.held))
+        doubtful = (
+            self._unsure | self._doubted | {topic for topic in wanted if any(topic in join.needs for join in joins[topic])}
+        )
         stated = frozenset(
             topic
-            for topic in self._stated | self._unsure
-            if topic.channel in channels and (topic not in doubtful or topic not in wanted)
+            for topic in there
+            if (topic in self._stated or topic in self._unsure) and (topic not in doubtful or topic not in wanted)
         )
         # Of those that come anew only after an unsubscribe, that is said now, and the rest when it is answered.
-        renewed = frozenset(topic for topic in (self._stated - self._unsure) & wanted & doubtful if topic.renewable)
+        renewed = frozenset(topic for topic in (wanted & doubtful & self._stated) - self._unsure if topic.renewable)
         for command in self._changes(stated | renewed, wanted - renewed):
             if self._budget.room(now) <= self._reserve:
                 return
@@ -841,7 +890,7 @@ class Session:
             pending = self._new_pending(command, now + self._reply_limit)
             self._said[pending.serial] = command
             self._doubted -= command.states
-            for join in self._joins:
+            for join in self._concerned(command.states):
                 if join.late:
                     join.late -= command.states
             self._saying.update({topic.channel for topic in command.states | command.drops})
@@ -881,7 +930,7 @@ class Session:
 
     def _inquire(self, topic: Topic, first: bool, queries: Iterable[Command], now: float) -> list[Pending]:
         """The waiters of these questions; none if nobody wants to know."""
-        joins = [join for join in self._joins if topic in join.topics and join.asks]
+        joins = [join for join in self._joins_of(topic) if join.asks]
         pendings = [self._new_pending(query, now + self._reply_limit) for query in queries] if joins else []
         if pendings:
             sinks = tuple({id(join.sink): join.sink for join in joins}.values())
@@ -950,7 +999,7 @@ class Session:
 
     def _update(self, update: Update, message: bytes) -> tuple[Sink, ...]:
         keys = update.keys if update.wildcard is None else (*update.keys, update.wildcard)
-        found = [entry for key in keys for entry in self._index.get(key, ())]
+        found = [entry for key in keys for entry in self._entries(key)]
         self._seen(found, message)
         if not found and self.dialect.aliases and self._awaits_ids(update.label) and not self._aliases.get(update.keys[0]):
             early = self._early.setdefault(update.label, deque())
@@ -987,7 +1036,7 @@ class Session:
         """There is news of these topics: their silence, if it was one, is over, and their route is open until the next look."""
         for topic in {topic for _, topic in found}:
             if self._watch.heard(topic, self._heard_at):
-                self._decisions.resumed.extend((join.sink, topic) for join in self._joins if topic in join.topics)
+                self._decisions.resumed.extend((join.sink, topic) for join in self._joins_of(topic))
         if self._unheard:
             key = self.dialect.route(message)
             if key in self._unheard:
@@ -998,7 +1047,7 @@ class Session:
         """What `_reroute` would find for *key*, just learned. For each of ten thousand symbols that would take a minute."""
         sinks = self._every_route.get(wildcard)
         if sinks is None or key in self._index:
-            self._reroute()
+            self._reroute_all()
             return
         self._every_route[key] = sinks
         if self._watch.any_silent:
@@ -1161,9 +1210,14 @@ class Session:
     def _end_statement(self, pending: Pending, command: Command) -> None:
         del self._said[pending.serial]
         touched = {topic.channel for topic in command.states | command.drops}
-        self._saying.subtract(touched)
-        self._saying += Counter()  # drops what came to 0
+        self._end_saying(touched)
         self._dirty |= touched  # what was wished meanwhile may differ from what was said
+
+    def _end_saying(self, channels: Iterable[str]) -> None:
+        for channel in channels:
+            self._saying[channel] -= 1
+            if not self._saying[channel]:
+                del self._saying[channel]
 
     def _answered(self, pending: Pending, command: Command, reply: Reply, now: float) -> None:
         """A statement of topics got its reply."""
@@ -1182,7 +1236,7 @@ class Session:
         places = self._own_places(reply, confirmed) if error is None and confirmed else []
         if places is None:
             error = self._unclear(command)
-            self._unsure |= command.states
+            self._doubt(command.states)
             self._blame(command, error)
             self._release_early()
         elif error is None:
@@ -1193,6 +1247,7 @@ class Session:
                 self._ended_too(reply, command.drops)
             self._stated |= confirmed
             self._unsure -= confirmed
+            self._hold(confirmed)
             self._returning -= confirmed
             self._miss_snapshots(kept)
             self._mark(confirmed)
@@ -1204,7 +1259,7 @@ class Session:
         elif known and command.states:
             # Some of them are, and perhaps not all: only of one alone that is told for sure.
             self._apart |= command.states
-            self._unsure |= command.states - self._stated
+            self._doubt(command.states - self._stated)
             self._renew_found(command.states & self._stated)  # what came of these was not because of this statement
             self._release_early()
         elif reply.error is not None and reply.error.renew:
@@ -1212,18 +1267,18 @@ class Session:
         else:
             if command.replaces:
                 channels = {topic.channel for topic in command.states}
-                lost = {topic for topic in self._stated if topic.channel in channels}
-                self._unsure |= lost
+                lost = {topic for channel in channels for topic in self._channels.get(channel, ()) if topic in self._stated}
+                self._doubt(lost)
                 self._need_again(lost)
             if kind in (REJECTED, UNAUTHORIZED, ALREADY):
                 self._blame(command, error)
             else:
                 self._pause_until = max(self._pause_until, now + RETRY_S)
                 if kind == TRANSIENT:
-                    for join in list(self._joins):
+                    for join in self._concerned(command.states):
                         if join.trial and join.needs & command.states:
                             self._reject(join, error)
-                if any(join.needs & command.states for join in self._joins):
+                if any(join.needs & command.states for join in self._concerned(command.states)):
                     self._log(logging.WARNING, "%s: %s; trying again", self.name, str(error))
             self._release_early()
         self._settle_leaves()
@@ -1257,18 +1312,17 @@ class Session:
         up ask again in their own time.
         """
         opening = frozenset(topic for topic in topics if topic.opens_with_snapshot)
-        for join in self._joins if opening else ():
-            if not opening.isdisjoint(join.topics):
-                self._decisions.marks.append((join.sink, tuple(join.topics & opening), False))
+        for join in self._concerned(opening):
+            self._decisions.marks.append((join.sink, tuple(join.topics & opening), False))
 
     def _part_refused(self, command: Command, refusals: Mapping[Topic, Refusal], now: float) -> None:
         """These topics of *command* were refused by name, so nobody has to be tried: who waits for one of them is told."""
         if command.replaces:
             self._off_wire(frozenset(refusals))  # what stood there before is replaced too
-        for topics, leave in self._leaves:
-            for topic in topics & command.drops & refusals.keys():
-                self._settle(leave, error=refused(refusals[topic], command))
-        for join in list(self._joins):
+        for leave in self._leaves:
+            for topic in leave.topics & command.drops & refusals.keys():
+                self._settle(leave.pending, error=refused(refusals[topic], command))
+        for join in self._concerned(command.states):
             hit = in_order(join.needs & command.states & refusals.keys())
             final = [topic for topic in hit if self._is_final(refusals[topic], join)]
             if final:
@@ -1335,7 +1389,9 @@ class Session:
             there = bound.get(alias, self._aliases.get(alias, ()))
             bound[alias] = (*there, *(topic for topic in topics if topic not in there))
         for topic in topics:
-            self._ids[topic] = tuple(reply.ids[place] for place in places if place < len(reply.ids))
+            ids = tuple(reply.ids[place] for place in places if place < len(reply.ids))
+            if ids or topic in self._ids:
+                self._ids[topic] = ids
         self._rename(bound)
 
     def _rename(self, bound: Mapping[bytes, tuple[Topic, ...]]) -> None:
@@ -1371,14 +1427,14 @@ class Session:
         if command.kind != SUBSCRIBE:
             # An unsubscribe that the exchange does not know: what it names is as good as gone.
             self._off_wire(command.drops)
-            for topics, pending in self._leaves:
-                if topics & command.drops:
-                    self._settle(pending, error=error)
+            for leave in self._leaves:
+                if leave.topics & command.drops:
+                    self._settle(leave.pending, error=error)
             return
-        if command.states.difference(*(join.topics for join in self._joins if not join.held)):
+        if any(all(join.held for join in self._joins_of(topic)) for topic in command.states):
             return  # one who wished for it has left or is held back, and may be the culprit: first the rest is said again
         # Not those who need nothing of it: what they have flows, whatever was said of stating it again.
-        touching = [join for join in self._joins if not join.held and join.needs & command.states]
+        touching = [join for join in self._concerned(command.states) if not join.held and join.needs & command.states]
         suspects = [join for join in touching if join.trial] or touching
         if len(suspects) == 1 or len(command.states) == 1:  # one topic has one fate, whoever wishes for it
             for join in suspects:
@@ -1388,6 +1444,7 @@ class Session:
             join.trial = True
         for join in suspects[1:]:
             join.held = True
+            self._held_back[join] = None
             self._dirty.update(topic.channel for topic in join.topics)
 
     def _reject(self, join: Join, refusal: ExchangeError, topics: Iterable[Topic] = ()) -> None:
@@ -1402,28 +1459,34 @@ class Session:
                 request=refusal.request,
                 topic=names,
             )
-        self._joins.remove(join)
-        self._forget_unwanted(join.topics)
-        self._dirty.update(topic.channel for topic in join.topics)
+        self._dismiss(join)
         self._settle(join.pending, error=error)
         self._decisions.ended.append((join.sink, error))
         self._release()
-        self._reroute()
+        self._reroute(join.topics)
+
+    def _dismiss(self, join: Join) -> None:
+        """*join* wants nothing any more."""
+        del self._joins[join]
+        self._unindex(join, join.topics)
+        self._forget_unwanted(join.topics)
+        self._dirty.update(topic.channel for topic in join.topics)
 
     def _release(self) -> None:
         """A trial is over: the next wish that was held back for one may be tried."""
-        for join in self._joins:
-            if join.held:
-                join.held = False
-                self._dirty.update(topic.channel for topic in join.topics)
-                return
+        self._held_back = {join: None for join in self._held_back if join.held and join in self._joins}
+        join = min(self._held_back, key=lambda held: held.pending.serial, default=None)
+        if join is not None:
+            del self._held_back[join]
+            join.held = False
+            self._dirty.update(topic.channel for topic in join.topics)
 
     def _off_wire(self, topics: frozenset[Topic]) -> None:
         if not topics:
             return  # as after nearly every answer: to look through all that is wanted, for nothing, is what costs
         flowed = {topic for topic in topics & self._stated if topic.renewable}
-        for join in self._joins if flowed else ():
-            if join.pending.settled and not flowed.isdisjoint(join.topics):
+        for join in self._concerned(flowed):
+            if join.pending.settled:
                 self._decisions.renewals.append((join.sink, tuple(join.topics & flowed)))
                 self._returning |= join.topics & flowed
         self._stated -= topics
@@ -1431,11 +1494,12 @@ class Session:
         self._doubted -= topics
         self._watch.end(topics - self._returning)  # or who was told of a silence would not be told of its end
         self._unbind(topics)
+        self._let_loose(topics)
         self._need_again(topics)
 
     def _forget_unwanted(self, topics: Iterable[Topic]) -> None:
         """Those of *topics* that nobody wants any more do not return."""
-        unwanted = self._returning.intersection(topics).difference(*(join.topics for join in self._joins))
+        unwanted = {topic for topic in topics if topic in self._returning and not self._is_wanted(topic)}
         self._returning -= unwanted
         self._watch.end(unwanted)
 
@@ -1457,22 +1521,21 @@ class Session:
             del self._gone[oldest]
         if left != self._aliases:
             self._aliases = left
+            self._reroute_all()
         for topic in topics:
             self._ids.pop(topic, None)
 
-    def _need_again(self, topics: Iterable[Topic]) -> None:
+    def _need_again(self, topics: Collection[Topic]) -> None:
         """Who wants *topics* has to wait for a reply or an update that confirms them anew."""
-        for join in self._joins:
+        for join in self._concerned(topics):
             join.needs |= join.topics.intersection(topics)
             if join.late:
                 join.late.difference_update(topics)
-        self._reroute()
+        self._reroute(topics)
 
     def _mark(self, topics: frozenset[Topic]) -> None:
-        for join in self._joins:
-            stated = tuple(join.topics & topics)  # which looks at the fewer of both: a statement may have thousands
-            if stated:
-                self._decisions.marks.append((join.sink, stated, True))
+        for join in self._concerned(topics):
+            self._decisions.marks.append((join.sink, tuple(join.topics & topics), True))  # which looks at the fewer of both
 
     def _confirm(self, topics: Iterable[Topic]) -> None:
         """*topics* are on the wire now; a join whose last need that was is settled, and its route open."""
@@ -1480,51 +1543,134 @@ class Session:
         self._watch.begin(known, self._heard_at)
         if self._watch and self._look_at == math.inf:
             self._look_at = self._heard_at + LOOK_S
-        for join in list(self._joins):
-            join.needs -= known - join.late if join.late else known  # or a thousand wishes would copy a thousand topics each
-            if not join.needs and not join.pending.settled:
-                self._settle(join.pending)
-            if not join.needs and join.trial:
-                join.trial = join.held = False
-                self._release()
+        news: set[Topic] = set()
+        for join in self._concerned(known):
+            met = join.needs & (known - join.late if join.late else known)  # not all: a statement may repeat thousands
+            join.needs -= met
+            news |= met
+            self._advance(join)
         if not self._missed.isdisjoint(known):
             self._ask(self._missed & known, self._heard_at)
-        self._reroute()
+        self._reroute(news)
+
+    def _advance(self, join: Join) -> None:
+        """If nothing that *join* wants is to be confirmed any more, it is settled, and no trial."""
+        if not join.needs:
+            self._settle(join.pending)
+            if join.trial:
+                join.trial = join.held = False
+                self._release()
 
     def _settle_leaves(self) -> None:
-        on_wire = self._stated | self._unsure
-        for command in self._said.values():
-            on_wire = on_wire | command.states
-        wanted = frozenset().union(*(join.topics for join in self._joins))
         left = []
-        for topics, pending in self._leaves:
-            if (topics & on_wire) - wanted and self._linked:
-                left.append((topics, pending))
-            else:
-                self._settle(pending)
-        self._leaves = [(topics, pending) for topics, pending in left if not pending.settled]
+        for leave in self._leaves:
+            while leave.left and (not self._linked or self._is_wanted(leave.left[-1]) or not self._may_flow(leave.left[-1])):
+                leave.left.pop()
+            if not leave.left:
+                self._settle(leave.pending)
+            if not leave.pending.settled:
+                left.append(leave)
+        self._leaves = left
+
+    def _may_flow(self, topic: Topic) -> bool:
+        """Whether *topic* is on the wire, or may be, or will be once we are answered."""
+        if topic in self._stated or topic in self._unsure:
+            return True
+        return self._saying[topic.channel] > 0 and any(topic in command.states for command in self._said.values())
 
     def _look_whether_open(self, now: float) -> None:
         if self.step == "restating" and not any(join.needs for join in self._joins):
             self._open(now)
 
-    def _reroute(self) -> None:
-        """Replace `routes`: one tuple for one set of sinks, so that the reader can compare by identity."""
-        self._index = {}
-        for join in self._joins:
-            for topic in join.topics:
-                self._index.setdefault(topic.key, []).append((join, topic))
-        for alias, topics in self._aliases.items():
-            entries = [entry for topic in topics for entry in self._index.get(topic.key, ())]
+    def _joins_of(self, topic: Topic) -> list[Join]:
+        """Those that want *topic*, in the order in which they came."""
+        return [join for join, one in self._index.get(topic.key, ()) if one is topic or one == topic]
+
+    def _concerned(self, topics: Iterable[Topic]) -> list[Join]:
+        """Those that want any of *topics*, in the order in which they came."""
+        found = {join.pending.serial: join for topic in topics for join in self._joins_of(topic)}
+        return [found[serial] for serial in sorted(found)]
+
+    def _is_wanted(self, topic: Topic) -> bool:
+        return bool(self._joins_of(topic))
+
+    def _unindex(self, join: Join, topics: Iterable[Topic]) -> None:
+        """*join* does not want *topics* any more."""
+        for topic in topics:
+            entries = [entry for entry in self._index[topic.key] if entry[0] is not join or entry[1] != topic]
             if entries:
-                self._index[alias] = entries
-        found: dict[bytes, dict[int, Sink]] = {}
-        every: dict[bytes, dict[int, Sink]] = {}
+                self._index[topic.key] = entries
+            else:
+                del self._index[topic.key]
+        self._let_loose(topics)
+
+    def _entries(self, key: bytes) -> Sequence[tuple[Join, Topic]]:
+        """Every join, with the topic that it wants, of which an update under *key* has news."""
+        aliased = [entry for topic in self._aliases.get(key, ()) for entry in self._index.get(topic.key, ())]
+        return aliased or self._index.get(key, ())
+
+    def _hold(self, topics: Iterable[Topic]) -> None:
+        """*topics* are wanted, or perhaps on the wire."""
+        for topic in topics:
+            there = self._channels.setdefault(topic.channel, set())
+            if topic not in there:
+                there.add(topic)
+                self.topics += 1
+                self.characters += len(topic.name) + BETWEEN
+
+    def _let_loose(self, topics: Iterable[Topic]) -> None:
+        """Those of *topics* that are neither wanted nor perhaps on the wire are forgotten."""
+        for topic in topics:
+            if topic in self._stated or topic in self._unsure or self._is_wanted(topic):
+                continue
+            there = self._channels.get(topic.channel, set())
+            if topic in there:
+                there.remove(topic)
+                self.topics -= 1
+                self.characters -= len(topic.name) + BETWEEN
+                if not there:
+                    del self._channels[topic.channel]
+
+    def _doubt(self, topics: Iterable[Topic]) -> None:
+        """The wire may have *topics* or not."""
+        self._unsure.update(topics)
+        self._hold(topics)
+
+    def _reroute(self, topics: Collection[Topic]) -> None:
+        """Bring the routes of *topics* up to date; all of them where some depend on others."""
+        if self._aliases or any(topic.wildcard in self._index or topic.key == topic.wildcard for topic in topics):
+            self._reroute_all()
+            return
+        for key in {topic.key for topic in topics}:
+            joins = {id(join.sink): join for join, topic in self._index.get(key, ()) if topic not in join.needs}
+            if not joins:
+                self._every_route.pop(key, None)
+                self._unheard.discard(key)
+                self.routes.pop(key, None)
+                continue
+            if key not in self._every_route and self._watch.any_silent:  # what comes under a new key may be of one of those
+                self._unheard.add(key)
+            self._every_route[key] = self._route_to(joins)
+            if key not in self._unheard:
+                self.routes[key] = self._every_route[key]
+
+    def _route_to(self, joins: Mapping[int, Join]) -> tuple[Sink, ...]:
+        """One tuple for one set of sinks, so that the reader can compare by identity."""
+        if len(joins) == 1:
+            return next(iter(joins.values())).alone
+        if len(self._crowds) >= CROWDS:
+            self._crowds.clear()
+        return self._crowds.setdefault(frozenset(joins), tuple(join.sink for join in joins.values()))
+
+    def _reroute_all(self) -> None:
+        """Make all routes anew: where one topic's are another's too."""
+        found: dict[bytes, dict[int, Join]] = {}
+        every: dict[bytes, dict[int, Join]] = {}
         for join in self._joins:
             for topic in join.topics - join.needs:
-                found.setdefault(topic.key, {})[id(join.sink)] = join.sink
+                found.setdefault(topic.key, {})[id(join.sink)] = join
                 if topic.key == topic.wildcard:
-                    every.setdefault(topic.key, {})[id(join.sink)] = join.sink
+                    every.setdefault(topic.key, {})[id(join.sink)] = join
         for alias, topics in self._aliases.items():
             for topic in topics:
                 if topic.key in found:
@@ -1536,11 +1682,9 @@ class Session:
                 for topic in join.topics - join.needs:
                     if topic.wildcard in every:
                         found[topic.key].update(every[topic.wildcard])
-        same: dict[frozenset[int], tuple[Sink, ...]] = {}
         before = self._every_route.keys()
-        self._every_route = {
-            key: same.setdefault(frozenset(sinks), tuple(sinks.values())) for key, sinks in found.items() if sinks
-        }
+        self._crowds = {}
+        self._every_route = {key: self._route_to(joins) for key, joins in found.items() if joins}
         self._unheard &= self._every_route.keys()
         if self._watch.any_silent:  # what comes under a new id may be of one of those
             self._unheard |= self._every_route.keys() - before
@@ -1559,8 +1703,7 @@ class Session:
             self._ping = None
         command = pending.command
         if command is not None and command.channel is not None and pending.sent_at is not None:
-            self._saying[command.channel] -= 1
-            self._saying += Counter()  # drops what came to 0
+            self._end_saying((command.channel,))
         self._decisions.settled.append(pending)
 
     def _overdue(self, pending: Pending, now: float) -> None:
@@ -1594,7 +1737,7 @@ class Session:
         if fallen and self.witness is not None:
             self.witness.looked({topic.name: now - since for topic, since in fallen})
         for topic, since in fallen:
-            sinks = [join.sink for join in self._joins if topic in join.topics - join.needs]
+            sinks = [join.sink for join in self._joins_of(topic) if topic not in join.needs]
             if not sinks or topic not in self._stated:
                 continue
             self._log(
@@ -1617,26 +1760,24 @@ class Session:
 
     def _overdue_topics(self, pending: Pending, now: float) -> None:
         for join in [join for join in self._joins if join.pending is pending]:
-            self._joins.remove(join)
-            self._forget_unwanted(join.topics)
+            self._dismiss(join)
             names = ", ".join(sorted(topic.name for topic in join.needs))
             what = f"subscribe {names}: not confirmed in time{self._why_unsaid(join.topics, now)}"
-            self._dirty.update(topic.channel for topic in join.topics)
             self._settle(pending, error=RequestTimeout(what, sent=self._linked))
             self._release()
-            self._reroute()
+            self._reroute(join.topics)
             self._look_whether_open(now)
             return
-        topics = frozenset().union(*(topics for topics, waiting in self._leaves if waiting is pending))
+        topics = frozenset().union(*(leave.topics for leave in self._leaves if leave.pending is pending))
         what = f"unsubscribe: not confirmed in time{self._why_unsaid(topics, now)}"
         self._settle(pending, error=RequestTimeout(what, sent=self._linked))
-        self._leaves = [(topics, waiting) for topics, waiting in self._leaves if waiting is not pending]
+        self._leaves = [leave for leave in self._leaves if leave.pending is not pending]
 
     def _unanswered(self, pending: Pending, command: Command) -> None:
         """A statement without a reply: what it asked for may be on the wire or not."""
         if command.kind == SUBSCRIBE:
             self._off_wire(command.states & self._returning & self._stated)  # as if refused, see there
-            self._unsure |= command.states - self._stated
+            self._doubt(command.states - self._stated)
         self._off_wire(command.drops)
         self._end_statement(pending, command)
         self._release_early()

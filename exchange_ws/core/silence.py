@@ -40,6 +40,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._pulses: dict[Topic, Pulse] = {}
+        self._silent = 0  # of these
 
     def __bool__(self) -> bool:
         return bool(self._pulses)
@@ -47,7 +48,7 @@ class Watch:
     @property
     def any_silent(self) -> bool:
         """Whether the news of some topic are awaited."""
-        return any(pulse.silent for pulse in self._pulses.values())
+        return self._silent > 0
 
     def begin(self, topics: Iterable[Topic], now: float) -> None:
         """
@@ -62,11 +63,14 @@ class Watch:
     def end(self, topics: Iterable[Topic]) -> None:
         """*topics* are not on the wire any more."""
         for topic in topics:
-            self._pulses.pop(topic, None)
+            pulse = self._pulses.pop(topic, None)
+            if pulse is not None:
+                self._silent -= pulse.silent
 
     def clear(self) -> None:
         """The link is gone."""
         self._pulses.clear()
+        self._silent = 0
 
     def excuse(self, seconds: float) -> None:
         """For so long nobody listened."""
@@ -79,6 +83,7 @@ class Watch:
         if pulse is None:
             return False
         was_silent, pulse.silent = pulse.silent, False
+        self._silent -= was_silent
         if not was_silent:
             pulse.longest = max(LOOK_S, now - pulse.last, FADES * pulse.longest)
         pulse.last = now
@@ -95,10 +100,14 @@ class Watch:
             if pulse.silent or now - pulse.last <= _patience(topic, pulse, newest > now - 2 * LOOK_S):
                 continue
             found.append((topic, pulse.last))
-            pulse.silent = True
+            self._fall(pulse)
             pulse.seen = 0
             pulse.reports += 1
         return found
+
+    def _fall(self, pulse: Pulse) -> None:
+        self._silent += not pulse.silent
+        pulse.silent = True
 
 
 def _patience(topic: Topic, pulse: Pulse, others_flow: bool) -> float:

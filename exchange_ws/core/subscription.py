@@ -682,10 +682,13 @@ class Subscription(Stream):
             self._resume(source, received_ns)
             for topic in topics if self._renewed else ():
                 self._renewed.pop((source, topic), None)
+            # Of use to who decodes only where a replay follows, or ids changed; of others there may be thousands.
+            told = topics if self._aliased else tuple(topic for topic in topics if topic.replays)
             if self._aliased:
                 self._names = self._names_of(source)
-            with self._consuming:
-                self._mark(Stated(topics, self._names if self._aliased else None), received_ns)
+            if told:
+                with self._consuming:
+                    self._mark(Stated(told, self._names if self._aliased else None), received_ns)
             self._announce()  # the gap of a loss may have come before it
 
     def renewing(self, source: object, topics: tuple[Topic, ...], received_ns: int) -> None:

@@ -2394,13 +2394,13 @@ def test_learning_finds_what_all_routes_together_give(monkeypatch):
     talk.want(TWO, "price B", "price *")
     talk.agrees(1.0)
     with monkeypatch.context() as patch:
-        patch.setattr(talk.session, "_reroute", lambda: pytest.fail("all routes were made anew"))
+        patch.setattr(talk.session, "_reroute_all", lambda: pytest.fail("all routes were made anew"))
         for symbol in "CDE":
             talk.hears(update(f"price {symbol}"), 2.0)
     for symbol in "AB":
         talk.hears(update(f"price {symbol}"), 2.0)
     learned = dict(talk.session.routes)
-    talk.session._reroute()
+    talk.session._reroute_all()
     assert learned == talk.session.routes
     assert [(ONE, TWO)] * 3 == [talk.session.routes[f"price {symbol}".encode()] for symbol in "CDE"]
 
@@ -2425,12 +2425,15 @@ def test_same_sinks_same_tuple():
     assert 1 == len({id(sinks) for sinks in routes.values()})
 
 
-def test_routes_are_replaced():
-    """The reader keeps a reference without a lock: a dict that it has does not change under it."""
-    talk = subscribed("price A")
-    before = talk.session.routes
+def test_routes_are_changed_one_by_one(monkeypatch):
+    """The reader needs no lock for a route, which is replaced in one step; and who comes costs no other topic's."""
+    talk = subscribed("price A", "price B")
+    routes = talk.session.routes
+    found, other = routes[b"price A"], routes[b"price B"]
+    monkeypatch.setattr(talk.session, "_reroute_all", lambda: pytest.fail("all routes were made anew"))
     talk.want(TWO, "price A")
-    assert ({b"price A": (ONE,)}, {b"price A": (ONE, TWO)}) == (before, talk.session.routes)
+    assert ((ONE,), (ONE, TWO), True) == (found, routes[b"price A"], routes is talk.session.routes)
+    assert other is routes[b"price B"]
 
 
 def test_sinks_and_held():

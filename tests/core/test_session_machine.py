@@ -82,8 +82,9 @@ BABBLE = {
 
 #: What a session remembers of its link, of calls and of topics. When it is closed, all of this is empty.
 MEMORY = (
-    "_waiting _awaited _tombstones _urgent _calls _said _saying _joins _leaves _stated _unsure _dirty _index _learned _aliases "
-    "_gone _ids _early routes _missed _questions _doubted _returning _apart"
+    "_waiting _awaited _tombstones _urgent _calls _said _saying _joins _held_back _leaves _stated _unsure _dirty _index "
+    "_channels topics characters _learned _aliases _gone _ids _early routes _every_route _crowds _missed _questions _doubted "
+    "_returning _apart"
 ).split()
 #: What is empty at rest too, when all was answered.
 UNDER_WAY = "_urgent _calls _said _saying _leaves _unsure _early _doubted _returning _apart".split()
@@ -546,6 +547,23 @@ class Conversation(RuleBasedStateMachine):
     def within_the_budget(self):
         latest = [moment for moment in self.said_at if moment + PACE.window_s > self.now]
         assert len(latest) <= PACE.count
+
+    @invariant()
+    def tables_are_whole(self):
+        """What is brought up to date topic by topic is what a look at everything gives."""
+        session = self.session
+        entries = {(join, topic) for join in session._joins for topic in join.topics}
+        assert entries == {entry for some in session._index.values() for entry in some}
+        assert all(key == topic.key for key, some in session._index.items() for _, topic in some)
+        held = frozenset().union(*(join.topics for join in session._joins), session._stated, session._unsure)
+        names = [topic.name for topic in held]
+        assert (held, len(held)) == (session.held(), session.topics)
+        assert all(held & session.held(topic.channel) == session.held(topic.channel) for topic in held)
+        assert not held or len(json.dumps(names, separators=(",", ":"))) == session.characters + 1
+        assert session._watch.any_silent == any(pulse.silent for pulse in session._watch._pulses.values())
+        routes, every = session.routes, {key: set(sinks) for key, sinks in session._every_route.items()}
+        session._reroute_all()
+        assert (routes, every) == (session.routes, {key: set(sinks) for key, sinks in session._every_route.items()})
 
     def deliver_all(self) -> None:
         while self.exchange.replies:

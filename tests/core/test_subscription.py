@@ -87,6 +87,11 @@ class Exchange:
 def made(
     *names: str, clock: Any = None, exchange: Exchange | None = None, dialect: Dialect = COUNTING, **options: Any
 ) -> Subscription:
+#: What was stated where a consumer is to be told of it: a replay follows. Of other topics nothing is put into the buffer.
+REPLAYING = (topic("replay A"),)
+
+
+def made(*names: str, clock: Any = None, exchange: Exchange | None = None, **options: Any) -> Subscription:
     """A subscription to these topics, "tape A" if none is named."""
     exchange = exchange or Exchange()
     usual = {
@@ -210,7 +215,7 @@ def test_nothing_after_the_end():
     subscription = made(gaps=True)
     subscription.finish()
     put(subscription, 1)
-    subscription.stated(SOURCE, subscription.wanted, SECOND)
+    subscription.stated(SOURCE, REPLAYING, SECOND)
     subscription.joined_late(SOURCE, (), SECOND)
     subscription.lost(SOURCE, SECOND)
     subscription.restored(SOURCE, SECOND)
@@ -1076,12 +1081,12 @@ def test_fileno_and_markers(early, gaps):
     if early:
         subscription.fileno()
     subscription.renewing(SOURCE, subscription.wanted, SECOND)
-    subscription.stated(SOURCE, tuple(subscription.wanted), SECOND)
+    subscription.stated(SOURCE, REPLAYING, SECOND)
     found = [readable(subscription)]
     subscription.joined_late(SOURCE, (), SECOND)
     found.append(readable(subscription))
     subscription.get_many(timeout=0.0) if gaps else put(subscription, 1)
-    subscription.stated(SOURCE, tuple(subscription.wanted), SECOND)
+    subscription.stated(SOURCE, REPLAYING, SECOND)
     found.append(readable(subscription))
     assert [False, gaps, not gaps] == found
 
@@ -1143,7 +1148,7 @@ LIMITS = st.integers(1, 5)
 def mark(subscription: Subscription, count: int) -> None:
     """Put what is no message into the buffer, which must cost no message its place."""
     for _ in range(count):
-        subscription.stated(SOURCE, subscription.wanted, SECOND)
+        subscription.stated(SOURCE, REPLAYING, SECOND)
 
 
 def gaps_joined(items: list[Any]) -> list[Any]:
@@ -1599,8 +1604,8 @@ def test_markers_are_bounded(overflow, messages):
         put(subscription, number)
     for second in range(1, 1001):
         subscription.lost(SOURCE, second * SECOND)
-        subscription.stated(SOURCE, subscription.wanted, second * SECOND + 1)
-        subscription.stated(SOURCE, subscription.wanted, second * SECOND + 2)
+        subscription.stated(SOURCE, REPLAYING, second * SECOND + 1)
+        subscription.stated(SOURCE, REPLAYING, second * SECOND + 2)
         subscription.restored(SOURCE, second * SECOND + 3)
     waiting = len(subscription._buffer) + len(subscription._head)
     gaps = [item for item in drained(subscription) if isinstance(item, Gap)]
@@ -1615,7 +1620,7 @@ def test_markers_among_drops_are_bounded(overflow):
     for number in range(1000):
         subscription.lost(SOURCE, number * SECOND)
         put(subscription, *range(5 * number, 5 * number + 5), at=number * SECOND + 1)
-        subscription.stated(SOURCE, subscription.wanted, number * SECOND + 2)
+        subscription.stated(SOURCE, REPLAYING, number * SECOND + 2)
         subscription.restored(SOURCE, number * SECOND + 3)
     waiting = len(subscription._buffer) + len(subscription._head)
     items = drained(subscription)
@@ -1983,7 +1988,7 @@ def test_restored_what_was_not_lost():
     """A connection that comes up for the first time has lost nothing."""
     subscription = made(gaps=True)
     subscription.restored(SOURCE, SECOND)
-    subscription.stated(SOURCE, subscription.wanted, SECOND)
+    subscription.stated(SOURCE, REPLAYING, SECOND)
     put(subscription, 1)
     assert ([(1, 0)], []) == ([seen(event) for event in drained(subscription)], subscription.gaps)
 
@@ -2004,7 +2009,7 @@ def test_joined_late_by_a_renewal():
     subscription = made()
     subscription.renewing(SOURCE, subscription.wanted, 2 * SECOND)
     subscription.joined_late(SOURCE, subscription.wanted, 5 * SECOND)
-    subscription.stated(SOURCE, subscription.wanted, 5 * SECOND)
+    subscription.stated(SOURCE, REPLAYING, 5 * SECOND)
     put(subscription, 1, at=6 * SECOND)
     assert Gap("joined late", 2.0, 5.0) == subscription.get_nowait().gap
 

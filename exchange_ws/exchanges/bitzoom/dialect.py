@@ -487,7 +487,7 @@ def _args(one: Topic) -> tuple[str, Any]:
     return one.channel, json.loads(one.args[0])
 
 
-def fits(held: frozenset[Topic], one: Topic) -> bool:
+def fits(others: Iterable[Topic], one: Topic) -> bool:
     """Topics do not disturb each other; their number is in `LIMITS`."""
     return True
 

@@ -306,7 +306,7 @@ def _batches(some: frozenset[Topic]) -> Iterator[list[Topic]]:
         yield ordered[start : start + BATCH]
 
 
-def fits(held: frozenset[Topic], topic: Topic) -> bool:
+def fits(others: Iterable[Topic], topic: Topic) -> bool:
     """All topics fit on one connection: no limit of them is documented."""
     return True
 

@@ -147,14 +147,22 @@ _READ = "read 2026-11"
 _DIALS = Pace(500, 300.0, f'Bybit V5, "Connect", connection limits: 500 connections in 5 minutes for each domain; {_READ}')
 _PUBLIC_CONNECTIONS = f'Bybit V5, "Connect", connection limits: of one address, for each category by itself; {_READ}'
 #: Not documented, hence None: requests on a public or a private connection; topics beside those of options.
-_PUBLIC_LIMITS = Limits(dials=_DIALS, dials_of_host=True, connections=1000, source=_PUBLIC_CONNECTIONS)
+_PUBLIC_LIMITS = Limits(
+    dials=_DIALS,
+    dials_of_host=True,
+    connections=1000,
+    characters=ARGS_LENGTH,
+    source=f'{_PUBLIC_CONNECTIONS}, and "Args limits": all topics of a connection',
+)
 _OPTION_LIMITS = Limits(
     dials=_DIALS,
     dials_of_host=True,
     connections=1000,
     topics=2000,
+    characters=ARGS_LENGTH,
     source=f'{_PUBLIC_CONNECTIONS}, and "Args limits": topics of options on one connection',
 )
+#: All private topics together are far from `ARGS_LENGTH`.
 _PRIVATE_LIMITS = Limits(dials=_DIALS, dials_of_host=True)
 _TRADE_LIMITS = Limits(
     dials=_DIALS,
@@ -553,9 +561,9 @@ def _kind(topic: Topic) -> str:
     return "dcp" if topic.label == "dcp" else "of all categories" if topic.name == topic.label else "of one category"
 
 
-def fits(held: frozenset[Topic], topic: Topic) -> bool:
-    """The topics of a connection have at most 21,000 characters [Connect, "Args limits"]; all private ones are less."""
-    return sum(map(_length, held)) + _length(topic) + AROUND <= ARGS_LENGTH
+def fits(others: Iterable[Topic], topic: Topic) -> bool:
+    """Topics do not disturb each other; how many may be on one connection is in its limits."""
+    return True
 
 
 def _length(topic: Topic) -> int:

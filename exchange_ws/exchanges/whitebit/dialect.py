@@ -516,9 +516,9 @@ def _statement(label: str, wanted: frozenset[Topic]) -> tuple[Any, ...]:
     return tuple(names)
 
 
-def fits(held: frozenset[Topic], topic: Topic) -> bool:
+def fits(others: Iterable[Topic], topic: Topic) -> bool:
     """
-    May *topic* join those on one connection?
+    May *topic* join these on one connection? Of other channels they do not matter.
 
     Candles are one market and interval for each connection [FAQ], since an update does not name its interval. Depth is one
     setting for each market, since an update names neither limit nor interval. Executed orders are one filter for each
@@ -526,10 +526,10 @@ def fits(held: frozenset[Topic], topic: Topic) -> bool:
     subscription limits].
     """
     if topic.label == "ordersExecuted":
-        return all(other.args[1] == topic.args[1] for other in held if other.channel == topic.channel)
+        return all(other.args[1] == topic.args[1] for other in others if other.channel == topic.channel)
     if topic.label not in ("candles", "depth"):
         return True
-    return all(other == topic for other in held if other.channel == topic.channel)
+    return all(other == topic for other in others if other.channel == topic.channel)
 
 
 def interpret(update: Update, reading: Reading) -> list[Event]:

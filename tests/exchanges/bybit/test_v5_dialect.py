@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 from decimal import Decimal, localcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange_ws.core.client import Room
 from exchange_ws.core.dialect import Reading, parse_with_json
 from exchange_ws.core.messages import (
     ALREADY,
@@ -827,10 +829,11 @@ def test_statements_of_the_documentation(name, message):
 
 def test_length_of_all_topics():
     """As many topics fit on a public connection as have 21,000 characters with what stands between them, and no more."""
-    held = frozenset()
+    room = Room(Mock(load=(0, 0), **{"holds.return_value": False, "held.return_value": ()}), LINEAR)
     for topic in topics("linear", *(f"publicTrade.A{number:05}USDT" for number in range(2000))):
-        if LINEAR.fits(held, topic):
-            held |= {topic}
+        if room.fits(topic):
+            room.take(topic)
+    held = frozenset(room.placed)
     said = json.dumps([topic.name for topic in held], separators=(",", ":"))
     assert ARGS_LENGTH - len("publicTrade.A00000USDT") - 3 < len(said) <= ARGS_LENGTH
     commands = list(LINEAR.changes(frozenset(), held))
