@@ -34,6 +34,7 @@ __all__ = ["Transport", "Waker", "dial"]
 
 READ_SIZE = 64 * 1024  # larger reads are slower: the backlog of one read falls out of the processor's cache
 RECORD_SIZE = 16 * 1024  # the most plaintext that one TLS record holds (RFC 8446, section 5.1): one read takes it whole
+BUSY_SIZE = 4 * 1024  # a read of so much has several messages, which came while its reader was at others: there may be more
 HEAD_LIMIT = 64 * 1024  # bytes of an HTTP response head: real ones have 1 or 2 KiB
 
 # An idle link is probed after 5 s and given up after three probes 2 s apart; unacknowledged data gives it up after 5 s. The
@@ -141,15 +142,21 @@ class Waker:
             self._peer.close()
 
 
+def _poll(sock: socket.socket | Waker, events: int, waker: Waker | None) -> select.poll:
+    """What waits for *events* of *sock*, and for *waker*."""
+    poll = select.poll()
+    poll.register(sock, events)
+    if waker is not None:
+        poll.register(waker, select.POLLIN)
+    return poll
+
+
 def _wait(sock: socket.socket | Waker, timeout: float | None, *, write: bool = False, waker: Waker | None = None) -> bool:
     """Wait until *sock* is ready (or dead), *waker* is set or *timeout* seconds are over, or for less. Whether *sock* is."""
     if timeout is not None:
         timeout = min(timeout, LONGEST_WAIT_S)
     if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(sock, select.POLLOUT if write else select.POLLIN)
-        if waker is not None:
-            poll.register(waker, select.POLLIN)
+        poll = _poll(sock, select.POLLOUT if write else select.POLLIN, waker)
         # Rounded up, or the last millisecond would be waited for in a busy loop.
         found = poll.poll(None if timeout is None else math.ceil(timeout * 1000))
         return any(number == sock.fileno() for number, _ in found)
@@ -226,6 +233,8 @@ class _SocketTransport:
         self._tls: _Tls | None = None  # set once, before a second thread knows this object
         self._ahead = b""  # reader only: bytes that came with the end of the handshake
         self._ended = False  # reader only: the peer has ended the stream
+        self._more = True  # reader only: something to read may be there already
+        self._readable = _poll(sock, select.POLLIN, waker) if hasattr(select, "poll") else None  # reader only
         self._unsent = bytearray()  # the writer's; its length may be read by anyone
         self._state = threading.Lock()  # guards the three below; the calls inside never wait
         self._dead = False  # set under _state, read without: abort or close was called
@@ -234,11 +243,21 @@ class _SocketTransport:
 
     def read(self) -> bytes | None:
         while not self._waker.is_set:
+            # hot path: where messages come one by one, asking first wakes once and gives the GIL away twice for each. A read
+            # that finds nothing is a third time, just when the consumer that was given the last message begins with it.
+            if not (self._more or self._ahead or self._dead or self._ended):
+                self._wait()
             data = self._take()
             if data is not None:
                 return data
-            _wait(self._socket, None, waker=self._waker)
         return None
+
+    def _wait(self) -> None:
+        """Until something is there to read, the end, or the waker is set. Reader only."""
+        if self._readable is None:
+            _wait(self._socket, None, waker=self._waker)
+        else:
+            self._readable.poll()
 
     def _take(self) -> bytes | None:
         """What is there now: bytes, `b""` at the end, None if nothing is. Reader only."""
@@ -249,10 +268,12 @@ class _SocketTransport:
         if self._dead or self._ended:
             return b""
         try:
-            # First, without asking whether something is there: a busy reader then gives the GIL away once a read, not twice.
             data = self._socket.recv(READ_SIZE)  # hot path
         except BlockingIOError:
+            self._more = False
             return None
+        # Then the next read does not ask whether something is there: a busy reader gives the GIL away once a read, not twice.
+        self._more = len(data) >= BUSY_SIZE
         if self._tls is None:
             return data
         if not data:

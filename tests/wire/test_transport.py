@@ -103,6 +103,13 @@ def waiting(monkeypatch):
         return original(*arguments, **options)
 
     monkeypatch.setattr(transport, "_wait", wait)
+    readable = transport._SocketTransport._wait
+
+    def wait_readable(link):
+        event.set()
+        readable(link)
+
+    monkeypatch.setattr(transport._SocketTransport, "_wait", wait_readable)
     return event
 
 
@@ -350,27 +357,33 @@ def test_peer_that_closes(tls, connect):
 def test_close_notify(server_tls, connect):
     """TLS's own end is an end, although the TCP connection stays; what came with it comes first."""
 
+    gone = threading.Event()
+
     def script(peer: Connection):
         peer.accept(after=b"last")
         peer.end_tls()
         peer.hold()
+        gone.set()
 
     with Peer(script, server_tls) as peer:
         link = connect(peer.url())
-        assert [b"last", b"", b""] == [link.read(), link.read(), link.read()]
+        assert ([b"last", b"", b""], False) == ([link.read(), link.read(), link.read()], gone.is_set())
 
 
 def test_broken_record(server_tls, connect):
     """Bytes that are no TLS are an error, and what came whole before them is not lost."""
 
+    gone = threading.Event()
+
     def script(peer: Connection):
         peer.accept()
         peer.raw(peer.seal(b"whole") + b"\x17\x03\x03\x00\x20" + b"x" * 32)
         peer.hold()
+        gone.set()
 
     with Peer(script, server_tls) as peer:
         link = connect(peer.url())
-        assert b"whole" == read_to_end(link)
+        assert (b"whole", False) == (read_to_end(link), gone.is_set())
 
 
 def test_what_tls_answers_by_itself(authority, connect):
@@ -571,6 +584,29 @@ def test_waiting_without_poll(monkeypatch, waker):
         near.recv(1)
         waker.wake()
         assert ((False, True), True, False) == (empty, ready, transport._wait(near, LIMIT_S, waker=waker))
+
+
+def test_reading_without_poll(monkeypatch, connect):
+    """There too, what comes later is waited for."""
+    monkeypatch.delattr(transport.select, "poll")
+    with Peer(lambda peer: (peer.accept(), peer.recv(), peer.send(b"more"), peer.hold())) as peer:
+        link = connect(peer.url())
+        reading = Background(lambda: read_exactly(link, 4))
+        link.write(b"x", LIMIT_S)
+        assert b"more" == reading.result()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors get other numbers there")
+def test_read_behind_a_close(tls, connect):
+    """A link that was closed does not wait for a stranger who has got its descriptor's number."""
+    with Peer(lambda peer: (peer.accept(after=b"last"), peer.hold()), tls) as peer:
+        link = connect(peer.url())
+        read_exactly(link, 4)
+        number = link._socket.fileno()
+        link.close()
+        near, far = socket.socketpair()
+        with near, far:
+            assert (True, b"") == (number in (near.fileno(), far.fileno()), Background(link.read).result())
 
 
 # Options of the socket
