@@ -84,14 +84,13 @@ class Exchange:
         self.forgotten.append(subscription)
 
 
-def made(
-    *names: str, clock: Any = None, exchange: Exchange | None = None, dialect: Dialect = COUNTING, **options: Any
-) -> Subscription:
 #: What was stated where a consumer is to be told of it: a replay follows. Of other topics nothing is put into the buffer.
 REPLAYING = (topic("replay A"),)
 
 
-def made(*names: str, clock: Any = None, exchange: Exchange | None = None, **options: Any) -> Subscription:
+def made(
+    *names: str, clock: Any = None, exchange: Exchange | None = None, dialect: Dialect = COUNTING, **options: Any
+) -> Subscription:
     """A subscription to these topics, "tape A" if none is named."""
     exchange = exchange or Exchange()
     usual = {
