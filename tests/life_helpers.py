@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -35,6 +36,28 @@ def our_threads() -> list[threading.Thread]:
     return [
         thread for thread in threading.enumerate() if thread.name.startswith("exchange-ws ") and "sandbox" not in thread.name
     ]
+
+
+def collect() -> None:
+    """
+    Have the garbage collector come by, for all there is.
+
+    `gc.collect` does nothing, and does not say so, while another thread is in the middle of a collection.
+    """
+    here, done = threading.get_ident(), threading.Event()
+
+    def note(phase: str, details: dict[str, Any]) -> None:
+        if phase == "stop" and details["generation"] == 2 and threading.get_ident() == here:
+            done.set()
+
+    end = time.monotonic() + LIMIT_S
+    gc.callbacks.append(note)
+    try:
+        while not done.is_set():
+            assert time.monotonic() < end
+            gc.collect()
+    finally:
+        gc.callbacks.remove(note)
 
 
 def wait_no_threads(within: float = LIMIT_S) -> list[str]:

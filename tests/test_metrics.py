@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
 import pytest
+from life_helpers import collect
 
 from exchange_ws import metrics
 from exchange_ws.errors import UsageError
@@ -102,7 +102,7 @@ def test_client_that_is_gone(box, registry):
     assert [1.0] == [sample.value for sample in shown["exchange_ws_state"] if sample.labels["exchange_ws_state"] == "closed"]
     assert shown["exchange_ws_messages_total"][0].value >= 0
     del ws
-    gc.collect()
+    collect()
     assert {} == scraped(registry)
     with box.client() as ws:
         metrics.export(ws, registry=registry)

@@ -6,7 +6,6 @@ Runs against each folder of `exchange_ws.exchanges`, in the words of ``facts/<na
 
 from __future__ import annotations
 
-import gc
 import json
 import random
 import threading
@@ -21,6 +20,7 @@ from exchange_facts import STEPS, raised, there
 from held_clock import LIMIT_S
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from life_helpers import collect
 
 import exchange_ws
 from exchange_ws import Backoff
@@ -250,7 +250,7 @@ def test_forgotten_client(box, facts, path):
 
     def forget():
         client_of(box, path).connect()
-        gc.collect()
+        collect()
 
     with pytest.warns(ResourceWarning, match="unclosed"):
         forget()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import json
 import linecache
@@ -17,7 +16,7 @@ import attrs
 import pytest
 from exchange_facts import later
 from held_clock import LIMIT_S, Aside, HeldClock
-from life_helpers import wait_no_threads
+from life_helpers import collect, wait_no_threads
 
 import exchange_ws
 from exchange_ws import Backoff, OrderBook
@@ -633,7 +632,7 @@ def test_forgotten_client(box):
     until_kept(ws)  # or that thread may have it in its hands just now
     del ws, book
     with pytest.warns(ResourceWarning, match="unclosed"):
-        gc.collect()
+        collect()
     assert ([], None) == (wait_no_threads(), gone())
 
 

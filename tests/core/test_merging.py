@@ -23,6 +23,7 @@ from counting_language import COUNTING, push, topic
 from held_clock import LIMIT_S, Aside, HeldClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from life_helpers import collect
 
 import exchange_ws
 from exchange_ws import merge
@@ -660,7 +661,7 @@ def test_senseless_members(given_, refused):
     a, b = members("AB")
     with pytest.raises(UsageError, match=f"merge: takes the subscriptions that a client's subscribe returns, .*{refused}"):
         merge(*given_(a, b))
-    gc.collect()
+    collect()
     assert 0 == len([known for known in a._signals if known() is not None])
 
 

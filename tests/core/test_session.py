@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import json
 import math
@@ -12,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 from core_languages import DELTA, IDS, LOGIN_COMMAND, SWAP, topic, topics, update, wire
+from life_helpers import collect
 
 from exchange_ws.core import session as session_module
 from exchange_ws.core.dialect import Dialect
@@ -621,7 +621,7 @@ def test_close_lets_go_of_all():
     talk.session.close(1.0)
     talk.decided()
     del sink
-    gc.collect()
+    collect()
     assert (None, False, False) == (gone(), talk.session.busy, talk.session.has_outbox)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import threading
 import time
 
 import pytest
+from life_helpers import collect
 from wire_peers import LIMIT_S
 
 from exchange_ws import Backoff
@@ -116,7 +116,7 @@ def test_read_after_the_end(box, ws, monkeypatch, kept):
     trades.collect(1000)
     read = ws.stats()
     del trades
-    gc.collect()
+    collect()
     for _ in range(3):
         ws.subscribe("trades", "BTC_USDT").unsubscribe()
     assert (0, 1, 1) == (before["malformed"], read["malformed"], ws.stats()["malformed"])

@@ -14,7 +14,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from life_helpers import EXCHANGES, SOON_S, Child, facts_of, wait_no_threads
+from life_helpers import EXCHANGES, SOON_S, Child, collect, facts_of, wait_no_threads
 from wire_peers import LIMIT_S
 
 from exchange_ws import Backoff
@@ -164,11 +164,15 @@ def test_close_in_del(box, ws, lock, caplog, monkeypatch):
         "timer": ws._timer._guard,
         "none": threading.Lock(),
     }[lock]
-    Bot(ws)
-    with taken:
-        began = time.monotonic()
-        gc.collect()
-        seconds = time.monotonic() - began
+    gc.disable()  # or another thread's collection may find it first
+    try:
+        Bot(ws)
+        with taken:
+            began = time.monotonic()
+            collect()
+            seconds = time.monotonic() - began
+    finally:
+        gc.enable()
     assert [] == wait_no_threads(SOON_S)
     assert (True, "closed") == (seconds < SOON_S, ws.state)
     assert (lock != "none") == ("not closed in time" in caplog.text)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from life_helpers import EXCHANGES, SOON_S, Child, facts_of, wait_no_threads
+from life_helpers import EXCHANGES, SOON_S, Child, collect, facts_of, wait_no_threads
 from log_lines import Log
 from wire_peers import LIMIT_S, Peer
 
@@ -52,7 +52,7 @@ def collect_until(reached: Callable[[], object]) -> None:
     end = time.monotonic() + LIMIT_S
     while not reached():
         assert time.monotonic() < end
-        gc.collect()
+        collect()
 
 
 # What ends it ----------------------------------------------------------------------------------------------------------------
@@ -94,13 +94,13 @@ def test_subscription_keeps_its_client(every):
     box, facts = every
     words, params = facts["topic"]
     subscription = box.client(reconnect=Backoff(0.01, 0.02)).subscribe(*words, **params)
-    gc.collect()
+    collect()
     box.step(40)
     before = subscription.get(LIMIT_S)
     box.drop()
     box.wait_connections(1)
     box.wait_received(facts["subscribe"], 2)
-    gc.collect()
+    collect()
     box.step(40)
     while subscription.get(LIMIT_S).gap is None:
         pass
@@ -116,7 +116,7 @@ def test_loop_keeps_its_client(box):
     for _ in box.client().subscribe("trades", "BTC_USDT"):
         seen += 1
         if seen == 50:
-            gc.collect()
+            collect()
         if seen == 100:
             break
     with pytest.warns(ResourceWarning) as caught:
@@ -137,7 +137,7 @@ def test_callback_keeps_its_client(box):
     client = [weakref.ref(ws)]
     ws.subscribe("trades", "BTC_USDT").call(callback)
     del ws
-    gc.collect()
+    collect()
     assert [] == wait_no_threads()
     assert 100 == called.qsize()
 
@@ -146,7 +146,7 @@ def test_forgotten_subscription(box):
     """A subscription that is dropped while the client is kept stays subscribed; the client has it."""
     with box.client() as ws:
         ws.subscribe("trades", "BTC_USDT")
-        gc.collect()
+        collect()
         assert [("trades BTC_USDT",)] == [subscription.topics for subscription in ws.subscriptions]
         (trades,) = ws.subscriptions
         assert "BTC_USDT" == trades.get(LIMIT_S).symbol
@@ -198,7 +198,7 @@ def test_while_it_logs_in(box):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         del ws
-        gc.collect()
+        collect()
         kept = reference() is not None
         go_on.set()
         collect_until(lambda: caught)
@@ -304,7 +304,7 @@ def test_nothing_to_warn_of(box, life):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         life(box)
-        gc.collect()
+        collect()
         assert [] == wait_no_threads(SOON_S)
     assert [] == told(caught)
 
@@ -317,7 +317,7 @@ def test_on_state_ends_without_connections(box):
         ws.connect()
     assert "connecting" == states.get(timeout=LIMIT_S)
     del ws
-    gc.collect()
+    collect()
     assert [] == wait_no_threads(SOON_S)
 
 
