@@ -582,11 +582,12 @@ class Connection:
         route = session.dialect.route
         routes: Mapping[Any, tuple[Any, ...]] = session.routes
         size, start, at, end, rest = len(head.start), head.start, head.at, head.end, head.rest
+        whole = not rest
         alike = routes.get(head.key)
         sinks: tuple[Any, ...] | None = None
         run: list[bytes] = []
         for message in messages:
-            if alike is not None and message[:size] == start and message[at:end] == rest:
+            if alike is not None and message[:size] == start and (whole or message[at:end] == rest):
                 found: tuple[Any, ...] | None = alike
             else:
                 found = routes.get(route(message))
