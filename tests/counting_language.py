@@ -13,7 +13,7 @@ from typing import Any
 
 from exchange_ws.core.dialect import Dialect, Direct, Reading, parse
 from exchange_ws.core.messages import Heartbeat, Limits, Message, Notice, Outgoing, Topic, Update
-from exchange_ws.events import Event, Numbers, Trade
+from exchange_ws.events import Event, Trade
 
 OF = b'{"of":"'
 
@@ -82,10 +82,10 @@ def interpret(update: Update, reading: Reading) -> Sequence[Event]:
     ]
 
 
-def read(body: Any, received: float, numbers: Numbers) -> Sequence[Event]:
+def read(body: Any, reading: Reading) -> Sequence[Event]:
     """The short way, for pushes of one topic."""
     channel, _, symbol = body["of"].partition(" ")
-    time = body.get("time")
+    time, received, numbers = body.get("time"), reading.received, reading.numbers
     return [
         Trade("counting", channel, symbol, time, received, number, None, number, numbers(str(number)), Decimal(1), None)
         for number in body["n"]

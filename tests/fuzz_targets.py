@@ -408,7 +408,7 @@ def check_short_way(dialect: Dialect, part: bytes, parser: Callable[[bytes], Any
         return False
     for numbers in NUMBERS:
         try:
-            events = short(body, 7.0, numbers)
+            events = short(body, Reading(7.0, numbers, {}))
         except UNREADABLE:
             return False
         update = dialect.decode(part)

@@ -45,7 +45,7 @@ class Changes:
 
     def __init__(self, book: OrderBook) -> None:
         self._book = book
-        # Guarded by the book's lock.
+        # Guarded by the book's lock, but for taking from the left, which any thread does: whatever is there comes next.
         self._updates: deque[BookUpdate] = deque()
         self._missed: Gap | None = None  # what did not fit, as long as nobody was told
 
@@ -71,6 +71,10 @@ class Changes:
         return self
 
     def __next__(self) -> BookUpdate:
+        try:
+            return self._updates.popleft()  # hot path: 0.1 us, where to look for news and to take the lock would be 1.5 us
+        except IndexError:
+            pass
         try:
             return self._book._next(self.take, None)
         except SubscriptionClosed:
@@ -151,14 +155,16 @@ class OrderBook:
     @property
     def best_bid(self) -> Number | None:
         """The highest price that is bid; None if nothing is. Its size is in ``bids[0]``."""
-        self._refresh()
+        if self._news or self._behind:
+            self._refresh()
         with self._lock:
             return self._book.best_bid
 
     @property
     def best_ask(self) -> Number | None:
         """The lowest price that is asked; None if nothing is. Its size is in ``asks[0]``."""
-        self._refresh()
+        if self._news or self._behind:
+            self._refresh()
         with self._lock:
             return self._book.best_ask
 
@@ -414,12 +420,13 @@ class OrderBook:
                 ended = subscription._ended
                 self._torn = True
                 try:
-                    item = subscription._take()
+                    items = subscription._take_several(enough + 1 - subscription._taken)
                 except LookupError:
                     self._torn = False
                     self._over = self._over or ended
                     break
-                self._apply(item)
+                for item in items:
+                    self._apply(item)
                 self._torn = False
             if interrupted or self._count > before or self._over:
                 self._changed.notify_all()
@@ -436,13 +443,12 @@ class OrderBook:
     def _apply(self, item: BookUpdate | Gap | Renewal) -> None:
         """Requires `_lock`."""
         # hot path
-        if item.__class__ is not BookUpdate:
+        if not isinstance(item, BookUpdate):
             # What was not received stays unknown until there is a snapshot. After a loss, a silence or a renewal one comes by
             # itself.
             self._book.doubt()
             self._ask_in(0.0 if isinstance(item, Gap) and item.reason not in ("reconnect", "silent") else AGAIN_S)
             return
-        assert isinstance(item, BookUpdate)
         if item.gap is not None:
             self._carried = item.gap
         try:
@@ -487,6 +493,8 @@ class OrderBook:
 
     def _forked(self) -> None:
         """This is a child: let everything that needs the lock raise."""
+        for loop in filter(None, [reference() for reference in self._loops]):
+            loop._updates.clear()  # of the parent's; what comes next there needs the lock
         self._lock = Forked(self._subscription.name)  # type: ignore[assignment]
 
 

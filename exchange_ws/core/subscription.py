@@ -1226,6 +1226,36 @@ class Subscription(Stream):
                 self._quiet()
         return item
 
+    def _take_several(self, most: int) -> Sequence[Any]:
+        """
+        The next items, of *most* messages, which are taken with that; LookupError if there is none.
+
+        For who applies them under a lock of his own: nothing of them goes back into the buffer.
+        """
+        if most > 1 and self._decoder.reads_on and not self._raw:
+            told: deque[Sequence[Any]] = deque()
+            with self._consuming:
+                buffer = self._buffer
+                waiting = self._at_hand or self._decoded or self._head or self._met or self._blocked
+                first = buffer[0][1] if buffer and not waiting else None
+                if isinstance(first, bytes) and len(first) < SMALL:
+                    run = list(islice(iter(buffer.popleft, None), min(most, AHEAD, len(buffer))))
+                    try:
+                        self._decoder.read_on(run, told, False)
+                    except UNREADABLE:
+                        pass  # as in `_read_ahead`
+                    finally:
+                        self._taken += len(told)
+                        buffer.extendleft(reversed(run[len(told) :]))
+                    if told and self._taken >= self._lag_due:
+                        self._sample(told[-1][-1])
+            if told:
+                if self._signals and len(self._buffer) <= self._markers:
+                    with self._guard:
+                        self._quiet()
+                return [*chain.from_iterable(told)]
+        return (self._take(),)
+
     def _read_ahead(self) -> None:
         """
         Requires `_consuming`. Have what the next messages tell at hand.

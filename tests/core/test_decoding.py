@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange_ws.core.decoding import REMEMBERED, SYMBOLS, Decoder
+from exchange_ws.core.dialect import PRICES, Reading
 from exchange_ws.events import Gap
 
 
@@ -388,3 +389,16 @@ def test_repaired_without_what_left():
     reader.stated("replay B")
     reader.read(3, 4, name="replay B")
     assert (True, [b"replay B"]) == (gap.repaired, list(reader.decoder._replays))
+
+
+def test_prices_that_come_again():
+    """They are the same numbers; so many are remembered and no more, and nothing of what is no number."""
+    prices = Reading(0.0, Decimal, {}).prices
+    first = prices("1.10")
+    assert (True, "1.10") == (prices("1.10") is first, str(first))
+    for number in range(2 * PRICES):
+        assert Decimal(number) == prices(str(number))
+    for _ in range(2):
+        with pytest.raises(ArithmeticError):
+            prices("a lot")
+    assert PRICES >= len(prices.__self__)

@@ -21,6 +21,7 @@ from life_helpers import collect, wait_no_threads
 import exchange_ws
 from exchange_ws import Backoff, OrderBook
 from exchange_ws.core import livebook
+from exchange_ws.core import subscription as subscription_module
 from exchange_ws.core.livebook import AGAIN_S, ASKS
 from exchange_ws.core.subscription import DROP_OLDEST, Subscription
 from exchange_ws.errors import ConnectFailed, RequestTimeout, SubscriptionClosed, SubscriptionRejected, UpdateTimeout
@@ -240,7 +241,9 @@ def test_interrupted(monkeypatch, whole):
     """Ctrl-C in the middle of an update, on a thread that reads, costs that update: the book knows, and asks anew."""
     desk = Desk()
     desk.put(push(1), push(2, 1))
-    monkeypatch.setattr(desk.subscription, "_take", interrupting(desk.subscription._take, 1 if whole else 2))
+    monkeypatch.setattr(subscription_module, "AHEAD", 1)  # so that each is taken by itself
+    take = desk.subscription._take_several
+    monkeypatch.setattr(desk.subscription, "_take_several", interrupting(take, 1 if whole else 2))
     with pytest.raises(KeyboardInterrupt):
         desk.book.keep()
     monkeypatch.undo()
@@ -251,12 +254,12 @@ def interrupting(take, calls):
     """*take*, which is interrupted after so many calls, with what it took in its hands."""
     left = [calls]
 
-    def taken():
-        item = take()
+    def taken(most):
+        items = take(most)
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt
-        return item
+        return items
 
     return taken
 
@@ -338,19 +341,42 @@ def test_read_in_a_flood(monkeypatch):
     """A read applies what was received before it; what comes meanwhile is left to the client's thread."""
     desk = Desk()
     desk.put(push(1))
-    take, number = desk.subscription._take, itertools.count(1)
+    take, number = desk.subscription._take_several, itertools.count(1)
 
-    def take_while_more_comes():
+    def take_while_more_comes(most):
         last = next(number)
         if last < 1000:
             desk.put(push(last + 1, last))
-        return take()
+        return take(most)
 
-    monkeypatch.setattr(desk.subscription, "_take", take_while_more_comes)
+    monkeypatch.setattr(desk.subscription, "_take_several", take_while_more_comes)
     told = desk.told
     assert (True, told + 1) == (desk.book.sequence < 5, desk.told)
     desk.book.keep()
     assert desk.told == told + 2
+
+
+def test_several_updates_of_one_read():
+    """A book comes to the same, with the same gaps, whether updates are taken several at a time or each by itself."""
+    found = []
+    for several in (1, 32):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(subscription_module, "AHEAD", several)
+            desk = Desk()
+            desk.put(*[push(number, number - 1 if number > 1 else None) for number in range(1, 10)])
+            states = [desk.state()]
+            desk.put(push(10, 9), b"{", push(12, 11), push(20), push(21, 20), push(23, 22))
+            states.append(desk.state())
+            desk.subscription.lost(SOURCE, SECOND)
+            desk.put(push(24, 23), push(100))
+            states.append(desk.state())
+            loop = iter(desk.book)
+            desk.put(*[push(number, number - 1) for number in range(101, 110)])
+            told = [next(loop).sequence for _ in range(9)]
+            gaps = [(gap.reason, gap.dropped) for gap in desk.book.gaps]
+            found.append((states, desk.book.snapshot(), gaps, told, desk.subscription.stats()["delivered"]))
+    assert found[0] == found[1]
+    assert [*range(101, 110)] == found[0][3]
 
 
 def test_broken_book_is_logged_under_no_lock(caplog):

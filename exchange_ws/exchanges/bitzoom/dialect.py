@@ -739,7 +739,7 @@ _READERS: dict[str, Callable[[_Push, Any], Event]] = {
 
 
 # hot path: 0.5 us (as `route` was measured)
-def _price(body: Any, received: float, numbers: Numbers) -> list[Event]:
+def _price(body: Any, reading: Reading) -> list[Event]:
     """What `_last_price` makes of a message with one row that names its symbol."""
     row = body["data"]
     symbol, price, time = row["symbol"], row["price"], row.get("time")
@@ -751,10 +751,10 @@ def _price(body: Any, received: float, numbers: Numbers) -> list[Event]:
             body["channel"],
             symbol,
             None if time is None else _seconds(time),
-            received,
+            reading.received,
             row,
             None,
-            numbers(price) if price else None,
+            reading.numbers(price) if price else None,
         )
     ]
 

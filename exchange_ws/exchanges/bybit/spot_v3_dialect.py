@@ -42,7 +42,6 @@ from exchange_ws.events import (
     Event,
     Fill,
     Number,
-    Numbers,
     Order,
     Other,
     Ticker,
@@ -343,19 +342,20 @@ def _symbol(body: dict[str, Any]) -> str:
 
 
 # hot path: 0.6 us (as `route` was measured)
-def _trade(body: dict[str, Any], trade: dict[str, Any], received: float, numbers: Numbers) -> Event:
+def _trade(body: dict[str, Any], trade: dict[str, Any], reading: Reading) -> Event:
     """
     ``{"v": id, "t": ms, "p": price, "q": quantity, "m": whether the buyer took, "type": "0"}`` [Trade].
 
     `m` is *not* "buyer is maker", as it is elsewhere. `type` is "1" for a block trade; absent before December 2022.
     """
+    numbers = reading.numbers
     time, price, size = trade.get("t"), trade["p"], trade["q"]
     return Trade(
         NAME,
         "trade",
         _symbol(body),
         time / 1000 if time.__class__ is int else time_of(time),
-        received,
+        reading.received,
         body,
         None,
         trade["v"],
@@ -365,11 +365,12 @@ def _trade(body: dict[str, Any], trade: dict[str, Any], received: float, numbers
     )
 
 
-def _levels(side: Any, numbers: Numbers) -> tuple[tuple[Number, Number], ...]:
-    return tuple([(number(price, numbers), number(size, numbers)) for price, size in side])
+def _levels(side: Any, reading: Reading) -> tuple[tuple[Number, Number], ...]:
+    numbers, prices = reading.numbers, reading.levels(side)
+    return tuple([(number(price, prices), number(size, numbers)) for price, size in side])
 
 
-def _book(body: dict[str, Any], book: dict[str, Any], received: float, numbers: Numbers) -> Event:
+def _book(body: dict[str, Any], book: dict[str, Any], reading: Reading) -> Event:
     """
     ``{"s": symbol, "t": ms, "b": [[price, size], ...], "a": [[price, size], ...]}``: the best 40 of each side [Depth].
 
@@ -381,12 +382,12 @@ def _book(body: dict[str, Any], book: dict[str, Any], received: float, numbers: 
         "orderbook",
         _symbol(body),
         time_of(book.get("t")),
-        received,
+        reading.received,
         body,
         None,
         "snapshot",
-        _levels(book["b"], numbers),
-        _levels(book["a"], numbers),
+        _levels(book["b"], reading),
+        _levels(book["a"], reading),
         None,
         None,
     )
@@ -557,15 +558,15 @@ def _fill(body: dict[str, Any], fill: dict[str, Any], reading: Reading) -> Itera
     )
 
 
-_One = Callable[[dict[str, Any], dict[str, Any], float, Numbers], Event]
+_One = Callable[[dict[str, Any], dict[str, Any], Reading], Event]
 
 
 def _read_with(one: _One) -> Callable[[dict[str, Any], dict[str, Any], Reading], Iterable[Event]]:
-    return lambda body, record, reading: [one(body, record, reading.received, reading.numbers)]
+    return lambda body, record, reading: [one(body, record, reading)]
 
 
 def _directly(one: _One) -> Reader:
-    return lambda body, received, numbers: [one(body, body["data"], received, numbers)]
+    return lambda body, reading: [one(body, body["data"], reading)]
 
 
 #: Readers of parsed messages, by channel: of those that come often.

@@ -48,7 +48,7 @@ TRADED = ("Trade", "BlockTrade", "AdlTrade", "BustTrade", "FutureSpread")
 _EXACT = Context(prec=100)
 
 Reader = Callable[[Update, Reading], Sequence[Event]]
-Direct = Callable[[Any, float, Numbers], Sequence[Event]]
+Direct = Callable[[Any, Reading], Sequence[Event]]
 
 
 def interpreting(readers: dict[str, Reader]) -> Reader:
@@ -90,12 +90,13 @@ def _symbol(topic: str, words: int) -> str:
 
 
 # hot path: 0.7 us a trade by itself (as `route` of `v5_dialect` was measured)
-def _trades(body: Any, received: float, numbers: Numbers) -> Sequence[Event]:
+def _trades(body: Any, reading: Reading) -> Sequence[Event]:
     """
     ``[{"T": ms, "s": symbol, "S": taker's side, "v": size, "p": price, "i": id, "BT": whether a block trade, ...}]`` [Trade].
 
     Sizes of inverse contracts are in USD. A message of the option topic has trades of several contracts.
     """
+    received, numbers = reading.received, reading.numbers
     trades = []
     for trade in body["data"]:
         symbol, time, price, size = trade["s"], trade["T"], trade["p"], trade["v"]
@@ -117,7 +118,7 @@ def _trades(body: Any, received: float, numbers: Numbers) -> Sequence[Event]:
     return trades
 
 
-def _book(body: Any, received: float, numbers: Numbers) -> Sequence[Event]:
+def _book(body: Any, reading: Reading) -> Sequence[Event]:
     """
     ``{"s": symbol, "b": [[price, size], ...], "a": [[price, size], ...], "u": id, "seq"}`` and `cts` beside it [Orderbook].
 
@@ -125,20 +126,21 @@ def _book(body: Any, received: float, numbers: Numbers) -> Sequence[Event]:
     it), the same again where depth 1 is repeated after 3 s without a change, and 1 for a whole book after a restart. The time
     is that of the matching engine, which is told since December 2023; before, that of sending.
     """
-    book = body["data"]
+    book, kind = body["data"], body["type"]
+    symbol, count, time = book["s"], book["u"], body.get("cts")
     return [
         BookUpdate(
             NAME,
             "orderbook",
-            named(book["s"]),
-            time_of(body.get("cts") or body.get("ts")),
-            received,
+            symbol if symbol.__class__ is str else named(symbol),
+            time / 1000 if time.__class__ is int and time else time_of(time or body.get("ts")),
+            reading.received,
             body,
             None,
-            _kind(body),
-            _levels(book["b"], numbers),
-            _levels(book["a"], numbers),
-            _count(book["u"]),
+            kind if kind == "delta" else _kind(body),
+            _levels(book["b"], reading),
+            _levels(book["a"], reading),
+            count if count.__class__ is int else _count(count),
             None,
         )
     ]
@@ -158,21 +160,23 @@ def _count(value: Any) -> int:
     return value
 
 
-def _levels(side: Any, numbers: Numbers) -> tuple[tuple[Number, Number], ...]:
+def _levels(side: Any, reading: Reading) -> tuple[tuple[Number, Number], ...]:
     """
     The levels of one side.
 
     Those of `orderbook.rpi` have two sizes: the second is of orders that only retail orders can take [RPI Orderbook]. Both are
     in the book, so the size is their sum; `raw` has them apart.
     """
+    numbers = reading.numbers
     if side and len(side[0]) == 3:
         return tuple([(number(price, numbers), _sum(size, rpi, numbers)) for price, size, rpi in side])
     # hot path: 4.7 us for 20 levels; 5.8 us where `number` is called for text too, 4.4 us without looking whether it is text
     # (CPython 3.11 on a shared 2-core machine, `timeit`, best of 60)
+    prices = reading.levels(side)
     return tuple(
         [
             (
-                numbers(price) if price.__class__ is str else number(price, numbers),
+                prices(price) if price.__class__ is str else number(price, numbers),
                 numbers(size) if size.__class__ is str else number(size, numbers),
             )
             for price, size in side
@@ -438,7 +442,7 @@ def _rest(whole: Any, part: Any, numbers: Numbers) -> Number:
 
 
 def _read_with(read: Direct) -> Reader:
-    return lambda update, reading: read(update.body, reading.received, reading.numbers)
+    return lambda update, reading: read(update.body, reading)
 
 
 #: Readers of parsed messages, by label: of those topics that have the same meaning in all categories, and come often.

@@ -577,9 +577,10 @@ _trade_id = itemgetter("id")
 
 
 # hot path: 1.1 us for two trades (as `route` was measured)
-def _trades(params: Any, received: float, numbers: Numbers) -> list[Event]:
+def _trades(params: Any, reading: Reading) -> list[Event]:
     """``[market, [{"id", "time", "price", "amount", "type", ...}, ...]]``, newest first [Market trades]."""
     market, trades = params[0], params[1]
+    received, numbers = reading.received, reading.numbers
     if len(trades) > 1:
         trades = sorted(trades, key=_trade_id)
     events: list[Event] = []
@@ -603,9 +604,9 @@ def _trades(params: Any, received: float, numbers: Numbers) -> list[Event]:
     return events
 
 
-def _last_price(params: Any, received: float, numbers: Numbers) -> list[Event]:
+def _last_price(params: Any, reading: Reading) -> list[Event]:
     """``[market, "price"]``, without a time [Last price]."""
-    return [LastPrice(NAME, "lastprice", params[0], None, received, params, None, _number(params[1], numbers))]
+    return [LastPrice(NAME, "lastprice", params[0], None, reading.received, params, None, _number(params[1], reading.numbers))]
 
 
 def _ticker(update: Update, reading: Reading) -> list[Event]:
@@ -635,19 +636,20 @@ def _ticker(update: Update, reading: Reading) -> list[Event]:
     ]
 
 
-def _levels(side: Any, numbers: Numbers) -> tuple[tuple[Number, Number], ...]:
+def _levels(side: Any, reading: Reading) -> tuple[tuple[Number, Number], ...]:
     # hot path
+    numbers, prices = reading.numbers, reading.levels(side or ())
     return tuple(
         [
-            (numbers(price), numbers(size))
-            if type(price) is str and type(size) is str
+            (prices(price), numbers(size))
+            if price.__class__ is str and size.__class__ is str
             else (_number(price, numbers), _number(size, numbers))
             for price, size in side or ()
         ]
     )
 
 
-def _book(params: Any, received: float, numbers: Numbers) -> list[Event]:
+def _book(params: Any, reading: Reading) -> list[Event]:
     """
     ``[full, {"timestamp", "update_id", "past_update_id", "asks", "bids", ...}, market]`` [Order Book Depth].
 
@@ -661,12 +663,12 @@ def _book(params: Any, received: float, numbers: Numbers) -> list[Event]:
             "depth",
             market,
             _time(book.get("timestamp")),
-            received,
+            reading.received,
             params,
             None,
             "snapshot" if full else "delta",
-            _levels(book.get("bids"), numbers),
-            _levels(book.get("asks"), numbers),
+            _levels(book.get("bids"), reading),
+            _levels(book.get("asks"), reading),
             book.get("update_id"),
             book.get("past_update_id"),
         )
@@ -864,8 +866,8 @@ def _other(update: Update, reading: Reading) -> list[Event]:
     return [Other(NAME, update.label, None, None, reading.received, update.body, None)]
 
 
-def _read_with(read: Callable[[Any, float, Numbers], list[Event]]) -> Callable[[Update, Reading], list[Event]]:
-    return lambda update, reading: read(update.body, reading.received, reading.numbers)
+def _read_with(read: Callable[[Any, Reading], list[Event]]) -> Callable[[Update, Reading], list[Event]]:
+    return lambda update, reading: read(update.body, reading)
 
 
 _READERS: dict[str, Callable[[Update, Reading], list[Event]]] = {
@@ -888,12 +890,12 @@ _READERS: dict[str, Callable[[Update, Reading], list[Event]]] = {
 }
 
 
-def _directly(read: Callable[[Any, float, Numbers], list[Event]], market_at: int) -> Reader:
-    def read_params(body: Any, received: float, numbers: Numbers) -> list[Event]:
+def _directly(read: Callable[[Any, Reading], list[Event]], market_at: int) -> Reader:
+    def read_params(body: Any, reading: Reading) -> list[Event]:
         params = body["params"]
         if params[market_at].__class__ is not str:
             raise TypeError("the name of a market is no text")
-        return read(params, received, numbers)
+        return read(params, reading)
 
     return read_params
 
