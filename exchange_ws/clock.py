@@ -6,14 +6,45 @@ import math
 import os
 import threading
 import time
-from typing import Protocol
+from typing import Protocol, Union
 
 from exchange_ws.errors import UsageError
 
-__all__ = ["Clock", "Deadline", "SystemClock", "checked_timeout"]
+__all__ = ["Clock", "Deadline", "Latch", "SystemClock", "Waitable", "checked_timeout"]
 
 #: Seconds of one wait where an untimed wait cannot be interrupted by Ctrl-C (Windows); elsewhere waits are not sliced.
 SLICE_S = 1.0 if os.name == "nt" else None
+
+
+class Latch:
+    """
+    What one thread waits at until another one opens it; it is shut again behind who was let through.
+
+    A condition of a single waiter. Opened before he comes, it stays open for him, so it needs no lock that both take: who is
+    woken need not take one back, which the other may still have. It is made in 0.2 us and waited at in 0.4; a
+    `threading.Condition` takes 2.4 with its lock and 1.4 (CPython 3.11: python -m timeit).
+    """
+
+    __slots__ = ("_shut",)
+
+    def __init__(self) -> None:
+        self._shut = threading.Lock()  # taken: it is shut
+        self._shut.acquire()
+
+    def open(self) -> None:
+        """Let him through who waits, or the next one. Any thread, any number of times, with any lock; never waits."""
+        try:
+            self._shut.release()
+        except RuntimeError:
+            pass  # it is open
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is open, at most *timeout* seconds (at most `threading.TIMEOUT_MAX`). False if the time is over."""
+        return self._shut.acquire(timeout=-1.0 if timeout is None else timeout)
+
+
+#: What a thread may wait at.
+Waitable = Union[threading.Condition, Latch]
 
 
 class Clock(Protocol):
@@ -25,8 +56,12 @@ class Clock(Protocol):
     def time_ns(self) -> int:
         """Wall time: nanoseconds of Unix time."""
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
-        """Wait on *condition*, whose lock is held, at most *timeout* seconds; may return early. False if the time is over."""
+    def wait(self, condition: Waitable, timeout: float | None) -> bool:
+        """
+        Wait on *condition*, whose lock is held, or at a latch, at most *timeout* seconds; may return early.
+
+        False if the time is over.
+        """
 
 
 class SystemClock:
@@ -38,7 +73,7 @@ class SystemClock:
     def time_ns(self) -> int:
         return time.time_ns()
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
+    def wait(self, condition: Waitable, timeout: float | None) -> bool:
         longest = threading.TIMEOUT_MAX if SLICE_S is None else SLICE_S
         if timeout is None and SLICE_S is None:
             return condition.wait()

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from exchange_ws.clock import Latch, Waitable
+
 #: Seconds after which a wait is taken for one without end; reached only when something is broken.
 LIMIT_S = 20.0
 
@@ -17,7 +19,7 @@ class HeldClock:
     def __init__(self) -> None:
         self._changed = threading.Condition()  # guards all of this; taken after a waiter's own lock, never before it
         self._now = 100.0
-        self._waiters: list[threading.Condition] = []
+        self._waiters: list[Waitable] = []
         self.waits = 0
 
     def now(self) -> float:
@@ -26,7 +28,7 @@ class HeldClock:
     def time_ns(self) -> int:
         return int(self._now * 1e9)
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
+    def wait(self, condition: Waitable, timeout: float | None) -> bool:
         with self._changed:
             end = math.inf if timeout is None else self._now + timeout
             self._waiters.append(condition)
@@ -49,6 +51,9 @@ class HeldClock:
             self._now = to
             waiters = list(self._waiters)
         for condition in waiters:
+            if isinstance(condition, Latch):
+                condition.open()
+                continue
             with condition:  # a waiter that was counted, but does not wait yet, holds this
                 condition.notify_all()
 

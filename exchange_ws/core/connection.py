@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from exchange_ws.clock import Clock, Deadline
+from exchange_ws.clock import Clock, Deadline, Latch
 from exchange_ws.core.dialect import Head
 from exchange_ws.core.errand import join
 from exchange_ws.core.messages import Command, Reply, Topic
@@ -219,10 +219,7 @@ class Connection:
     def _used(self, pending: Pending) -> Pending:
         """Requires `_lock`. Makes *pending* one that can be waited for."""
         self.used_at = self._clock.now()
-        # Taken by itself: Ctrl-C in a condition's own `__enter__`, which is Python, would leave the lock taken, and whoever
-        # settles the wait waiting for ever.
-        pending.guard = threading.Lock()
-        pending.ready = threading.Condition(pending.guard)
+        pending.ready = Latch()
         return pending
 
     def push(self, pending: Pending) -> None:
@@ -237,18 +234,17 @@ class Connection:
 
     def wait(self, pending: Pending) -> Reply | None:
         """Wait until *pending* is settled; raises its error."""
-        ready: threading.Condition = pending.ready
+        ready: Latch = pending.ready
         end, over = pending.deadline, False
-        with pending.guard:
-            while not pending.settled:
-                now = self._clock.now()
-                if now >= end:
-                    if over:
-                        raise InternalError(f"{self.name}: a wait was not ended at its deadline; please report this")
-                    # The grace begins when we see that the deadline is over. The process may have been stopped until long after
-                    # it; then the timer, which could not settle this either, may come to its turn after us.
-                    end, over = now + GRACE_S, True
-                self._clock.wait(ready, None if end == math.inf else end - now)
+        while not pending.settled:
+            now = self._clock.now()
+            if now >= end:
+                if over:
+                    raise InternalError(f"{self.name}: a wait was not ended at its deadline; please report this")
+                # The grace begins when we see that the deadline is over. The process may have been stopped until long after
+                # it; then the timer, which could not settle this either, may come to its turn after us.
+                end, over = now + GRACE_S, True
+            self._clock.wait(ready, None if end == math.inf else end - now)
         if pending.error is not None:
             error = copy.copy(pending.error)  # one error may have ended several waits, each raised with its own traceback
             raise error from pending.error.__cause__
@@ -735,8 +731,7 @@ class Connection:
         decisions, restored = decided
         for pending in decisions.settled:
             if pending.ready is not None:
-                with pending.guard:
-                    pending.ready.notify_all()
+                pending.ready.open()
             else:  # our own, a heartbeat perhaps: the time of the next one depends on it
                 self._timer.schedule(self, self._clock.now())
         for sink, topics in _addressed(decisions.renewals):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from exchange_ws.clock import Clock, Deadline, SystemClock, checked_timeout
+from exchange_ws.clock import Clock, Deadline, SystemClock, Waitable, checked_timeout
 from exchange_ws.core.connection import Connection, Link
 from exchange_ws.core.dialect import Dialect
 from exchange_ws.core.messages import CALL, LOGIN, PING, Command, Limits, Message, Outgoing, Reply, Topic
@@ -73,7 +73,7 @@ class RecordedClock:
     def time_ns(self) -> int:
         return self.ns
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
+    def wait(self, condition: Waitable, timeout: float | None) -> bool:
         raise AssertionError("nothing waits in a replay")
 
 

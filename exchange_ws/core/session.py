@@ -159,9 +159,9 @@ class Sink(Protocol):
 
 
 class Pending:
-    """A waiter: settled exactly once, with a result or an error. `ready` and `guard` belong to the driver."""
+    """A waiter: settled exactly once, with a result or an error. `ready` belongs to the driver."""
 
-    __slots__ = ("command", "deadline", "error", "excused", "guard", "ready", "reply", "sent_at", "serial", "settled")
+    __slots__ = ("command", "deadline", "error", "excused", "ready", "reply", "sent_at", "serial", "settled")
 
     def __init__(self, command: Command | None, serial: int, deadline: float) -> None:
         self.command = command  # None: waits for topics rather than for one reply
@@ -173,7 +173,6 @@ class Pending:
         self.reply: Reply | None = None
         self.error: ExchangeError | None = None
         self.ready: Any = None
-        self.guard: Any = None
 
 
 class Join:
@@ -1695,9 +1694,9 @@ class Session:
     def _settle(self, pending: Pending, *, reply: Reply | None = None, error: ExchangeError | None = None) -> None:
         if pending.settled:
             return
-        pending.settled = True
         pending.reply = reply
         pending.error = error
+        pending.settled = True  # last: who waits looks at this without a lock
         self._waiting.pop(pending.serial, None)
         if pending is self._ping:
             self._ping = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, Union
 
 import attrs
 
-from exchange_ws.clock import Clock, Deadline, checked_timeout
+from exchange_ws.clock import Clock, Deadline, Latch, checked_timeout
 from exchange_ws.core.decoding import UNREADABLE, Ahead, Decoder
 from exchange_ws.core.dialect import Dialect, parse
 from exchange_ws.core.errand import join, start
@@ -472,7 +472,7 @@ class Subscription(Stream):
         # What each connection's ids mean, made of its `aliases`, and what they mean where the buffer ends.
         self._known: dict[object, tuple[object, Names]] = {}
         self._names: Names = {}
-        self._parked = 0  # consumers that wait
+        self._parked: list[Latch] = []  # at which consumers wait
         self._blocked = 0  # readers that wait for room
         self._error: ExchangeError | None = None
         self._down: dict[object, Gap] = {}  # connections that are lost or not whole again, with their open gaps
@@ -877,9 +877,15 @@ class Subscription(Stream):
     def _announce(self) -> None:
         """Requires `_guard`."""
         if self._parked:
-            self._ready.notify_all()
+            self._wake()
         if self._signals and self._readable():
             self._tell(True)
+
+    def _wake(self) -> None:
+        """Requires `_guard`. Let all consumers look that wait."""
+        while self._parked:
+            self._parked[-1].open()  # before it is forgotten: Ctrl-C may come between
+            self._parked.pop()
 
     def _tell(self, readable: bool) -> None:
         """Requires `_guard`, so that each signal hears what is so in the order in which it was."""
@@ -919,6 +925,7 @@ class Subscription(Stream):
             if error is not None:
                 self.error = error
             self._ready.notify_all()
+            self._wake()
             self._tell(True)
 
     def _keep_gap(self, gap: Gap) -> None:
@@ -1462,17 +1469,22 @@ class Subscription(Stream):
     def _park(self, timeout: float | None) -> bool:
         """Wait for something to take, or the end; False if *timeout* seconds are over. May return early."""
         with self._guard:
-            self._parked += 1
-            try:
-                if not self._quiet():
-                    return True
-                if self._blocked:  # what was taken last may have been no event, and told nobody
-                    self._ready.notify_all()
-                if timeout == 0.0:
-                    return False
-                return self._clock.wait(self._ready, timeout) or bool(self._buffer or self._ended)
-            finally:
-                self._parked -= 1
+            if not self._quiet():
+                return True
+            if self._blocked:  # what was taken last may have been no event, and told nobody
+                self._ready.notify_all()
+            if timeout == 0.0:
+                return False
+            latch = Latch()
+            self._parked.append(latch)
+        # Without the lock: who puts would still have it when we are woken, and we would wait once more.
+        try:
+            return self._clock.wait(latch, timeout) or bool(self._buffer or self._ended)
+        finally:
+            if latch in self._parked:  # else it was opened
+                with self._guard:
+                    if latch in self._parked:
+                        self._parked.remove(latch)
 
     def _forked(self) -> None:
         """This is a child: let every method that needs a lock raise, and no other thread is left here to hold one."""

@@ -319,6 +319,27 @@ def test_no_reconnect():
     assert [(ONE, LOSS)] == talk.decided().ended
 
 
+@pytest.mark.parametrize("error", [None, {"message": "no", "code": 7}])
+def test_settled_comes_last(monkeypatch, error):
+    """Who sees without a lock that a call is settled finds its answer there."""
+    written: list[str] = []
+
+    class Watched(Pending):
+        __slots__ = ()
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            written.append(name)
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr(session_module, "Pending", Watched)
+    talk = Talk().opened()
+    pending = talk.session.submit(ORDER, 0.0, 10.0)
+    talk.said(0.0)
+    written.clear()
+    talk.answers(pending.serial, 1.0, error)
+    assert ({"reply", "error", "settled"}, "settled") == (set(written), written[-1])
+
+
 def test_the_request_of_a_doubt():
     """Whoever has to look an order up finds what he said in the error, where nothing secret is."""
     talk = Talk(requests=Pace(3, 60.0, "made up")).opened()  # of which pings keep one
