@@ -561,9 +561,9 @@ class Conversation(RuleBasedStateMachine):
         assert all(held & session.held(topic.channel) == session.held(topic.channel) for topic in held)
         assert not held or len(json.dumps(names, separators=(",", ":"))) == session.characters + 1
         assert session._watch.any_silent == any(pulse.silent for pulse in session._watch._pulses.values())
-        routes, every = session.routes, {key: set(sinks) for key, sinks in session._every_route.items()}
+        before = [{key: set(sinks) for key, sinks in table.items()} for table in (session.routes, session._every_route)]
         session._reroute_all()
-        assert (routes, every) == (session.routes, {key: set(sinks) for key, sinks in session._every_route.items()})
+        assert before == [{key: set(sinks) for key, sinks in table.items()} for table in (session.routes, session._every_route)]
 
     def deliver_all(self) -> None:
         while self.exchange.replies:
