@@ -102,10 +102,11 @@ class Connection:
         self._tap = session.witness = tap  # told under _lock what is recorded; None: nothing is
         self._write_limit = link.timeout
         self._lock = threading.Lock()  # dictionary work only: no I/O, no user code
-        self._changed = threading.Condition(self._lock)  # session.state changed, or nobody writes any more
+        self._changed = threading.Condition(self._lock)  # session.state changed, or nobody writes any more, see _leaving
         self._session = session  # guarded by _lock; its `routes` are read by the reader without
         self._control: deque[bytes] = deque(maxlen=PONGS)  # guarded by _lock: whole frames, before what the session says
         self._writing = 0  # guarded by _lock; the ident of the thread that is draining the outbox, 0 for none
+        self._leaving = False  # guarded by _lock; True: the reader waits until nobody writes
         self._torn = False  # the writer's; True: interrupted here, half a frame may be out, and what was taken is lost
         self._stuck_since = math.inf  # guarded by _lock; when the peer was first seen not to read
         self._transport: Transport | None = None  # set by the reader under _lock; a writer uses the one that it took there
@@ -224,9 +225,9 @@ class Connection:
 
     def push(self, pending: Pending) -> None:
         """Let what was registered leave, as far as it may. With no lock held."""
-        self._timer.schedule(self, pending.deadline)
         self._act()
         self.drain()
+        self._timer.schedule(self, pending.deadline)  # meanwhile it is on its way
 
     def nudge(self) -> None:
         """Have the timer do what `push` does, soon: for threads that must not write."""
@@ -297,11 +298,8 @@ class Connection:
 
         What the peer does not take stays with the transport, and the timer tries again.
         """
+        # hot path: a request that is written at once takes the lock twice, before and behind the write, and the timer's never.
         try:
-            with self._lock:
-                if self._writing or self._transport is None:
-                    return  # the present writer takes our frames too
-                self._writing = threading.get_ident()
             due = self._write_all()
         except BaseException:  # Ctrl-C, on a caller's thread
             with self._lock:
@@ -312,17 +310,23 @@ class Connection:
             self._timer.schedule(self, self._clock.now())  # it says what is left to say
             raise
         self._act()
-        self._timer.schedule(self, due)
+        if due < math.inf:
+            self._timer.schedule(self, due)
 
     def _write_all(self) -> float:
-        """The writer's loop. Returns when to come again."""
+        """The writer's loop, if there is no other writer. Returns when to come again."""
+        begun = False
         while True:
             with self._lock:
-                now = self._clock.now()
                 transport = self._transport
+                if not begun:
+                    if self._writing or transport is None:
+                        return math.inf  # the present writer takes our frames too
+                    self._writing, begun = threading.get_ident(), True
+                now = self._clock.now()
                 data = b""
                 self._torn = True
-                if transport is not None and not transport.unsent:
+                if transport is not None and not transport.unsent and (self._control or self._session.has_outbox):
                     data = self._take_frames(now)
                 if transport is None or not (data or transport.unsent):
                     self._torn = False
@@ -355,13 +359,14 @@ class Connection:
     def _let_go(self) -> None:
         """Requires `_lock`. Somebody else may write."""
         self._writing = 0
-        self._changed.notify_all()
+        if self._leaving:
+            self._changed.notify_all()
 
     def _take_frames(self, now: float) -> bytes:
         """Requires `_lock`."""
-        frames = list(self._control)
+        frames = [*self._control]
         self._control.clear()
-        frames.extend(encode_frame(opcode, payload) for opcode, payload in self._session.take_outbox(now))
+        frames += [encode_frame(opcode, payload) for opcode, payload in self._session.take_outbox(now)]
         return b"".join(frames)
 
     def _doom(self, error: ExchangeError) -> None:
@@ -515,8 +520,10 @@ class Connection:
         with self._lock:
             # A writer may have taken what there was just before our answer to the peer's close was put there. It waits for no
             # peer, and takes the answer when it comes back to this lock.
+            self._leaving = True
             while self._writing and self._control and self._clock.now() < farewell_by:
                 self._clock.wait(self._changed, farewell_by - self._clock.now())
+            self._leaving = False
             transport, self._transport = self._transport, None
             farewell = b"" if self._writing else b"".join(self._control)
             self._control.clear()
@@ -706,6 +713,9 @@ class Connection:
 
     def _act(self) -> None:
         """Do what the session decided, with no lock held."""
+        # hot path: without the lock, 0.2 us. What this thread had decided is seen, or another one has taken it away.
+        if not self._session.decided and self._session.doom is None:
+            return
         with self._lock:
             decided = self._decided()
             now_ns = self._clock.time_ns()
@@ -734,6 +744,8 @@ class Connection:
                 pending.ready.open()
             else:  # our own, a heartbeat perhaps: the time of the next one depends on it
                 self._timer.schedule(self, self._clock.now())
+        if not (decisions.about_sinks or decisions.states or decisions.lines):
+            return  # hot path: the answer to a request, and nothing else
         for sink, topics in _addressed(decisions.renewals):
             sink.renewing(self, topics, received_ns)
         for sink, topics, stated in _addressed(decisions.marks):

@@ -660,23 +660,29 @@ class Session:
                 said.append(self._say(pending, now))
         if self.step == "logging in" or now < self._pause_until:
             return said
-        said.extend(self._statements(now))
+        if self._dirty:
+            said.extend(self._statements(now))
         while self._questions and self._budget.room(now) > self._spare:
             pending = self._questions.popleft()
             if pending.serial in self._inquiries:
                 said.append(self._say(pending, now))
-        if self.state == OPEN:
+        if self._calls and self.state == OPEN:
             said.extend(self._sayable_calls(now))
         return said
 
-    def take_decisions(self) -> Decisions | None:
-        """What the driver has to do, handed out once."""
+    @property
+    def decided(self) -> bool:
+        """Whether the driver has something to do."""
         decisions = self._decisions
         settled = decisions.settled or decisions.marks or decisions.released or decisions.ended or decisions.states
         news = decisions.recoveries or decisions.spoiled or decisions.silent or decisions.resumed or decisions.lines
-        if not (settled or news or decisions.renewals):
+        return bool(settled or news or decisions.renewals)
+
+    def take_decisions(self) -> Decisions | None:
+        """What the driver has to do, handed out once."""
+        if not self.decided:
             return None
-        self._decisions = Decisions()
+        decisions, self._decisions = self._decisions, Decisions()
         return decisions
 
     # Inside: lifecycle ---------------------------------------------------------------------------------------------------

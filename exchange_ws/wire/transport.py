@@ -301,7 +301,17 @@ class _SocketTransport:
     def _send(self, data: bytes, timeout: float) -> bool:
         """The writer's part of `write`, with the descriptor held."""
         unsent = self._unsent
-        unsent += data if self._tls is None else self._tls.encrypt(data)
+        if self._tls is not None:
+            data = self._tls.encrypt(data)
+        if data and not unsent:  # hot path: nearly always, all of it goes at once, and is not copied
+            try:
+                sent = self._socket.send(data, SEND_FLAGS)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(data):
+                return True
+            data = data[sent:]
+        unsent += data
         until = time.monotonic() + timeout
         while unsent:
             try:
