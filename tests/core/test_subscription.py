@@ -1721,6 +1721,28 @@ def test_latest_across_a_loss():
     assert (4, "reconnect") == (second.id, second.gap.reason)
 
 
+def test_latest_of_one_topic():
+    """Of all that one read brings the last one is kept, and what it replaced is counted, over several reads too."""
+    subscription = made(overflow=LATEST, gaps=True)
+    put(subscription, 1, 2, 3)
+    put(subscription, 4)
+    put(subscription, 5, 6)
+    assert [(Gap, 5), (6, 5)] == [seen(item) for item in drained(subscription)]
+    put(subscription, 7)
+    assert [(7, 0)] == [seen(item) for item in drained(subscription)]
+
+
+@pytest.mark.parametrize("names", ["tape A, tape B", "tape B, tape A", "tape A, tape A, tape B"])
+def test_latest_of_one_topic_beside_one_given_up(names):
+    """What is late of another topic does not take the place of the topic that is left."""
+    subscription = made(overflow=LATEST)
+    messages = [push(name, number) for number, name in enumerate(names.split(", "))]
+    subscription.put(SOURCE, messages, SECOND)
+    newest = max(number for number, name in enumerate(names.split(", ")) if name == "tape A")
+    events = {event.symbol: event.id for event in drained(subscription)}
+    assert newest == events["A"]
+
+
 def test_latest_of_rows():
     """Pushes with rows of several topics replace each other."""
     subscription = made("tape A", "tape B", overflow=LATEST)
