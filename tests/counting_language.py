@@ -7,6 +7,7 @@ A topic is written ``"tape A"``, with the channel first; the channel ``replay`` 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -102,5 +103,5 @@ COUNTING = Dialect(
     limits=Limits(),
     heartbeat=Heartbeat(10.0),
     interpret=interpret,
-    direct=Direct("of", lambda topics: {topic.name: read for topic in topics}),
+    direct=Direct("of", defaultdict(lambda: read), frozenset({"tape", "replay"})),
 )

@@ -401,10 +401,11 @@ def check_events(dialect: Dialect, update: Update, reading: Reading, kind: type)
 def check_short_way(dialect: Dialect, part: bytes, parser: Callable[[bytes], Any], topic: Topic) -> bool:
     """Whether an update for *topic* may take it; then it leads to the same events."""
     body = parser(part)
-    if dialect.direct is None or not isinstance(body, dict) or not isinstance(body.get(dialect.direct.field), str):
+    if dialect.direct is None or topic.label not in dialect.direct.labels:
         return False
-    short = dialect.direct.readers([topic]).get(body[dialect.direct.field])
-    if short is None:
+    try:
+        short = dialect.direct.readers[body[dialect.direct.field]]
+    except UNREADABLE:
         return False
     for numbers in NUMBERS:
         try:

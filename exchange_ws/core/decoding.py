@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from exchange_ws.core.dialect import Dialect, Reader, Reading, parse
+from exchange_ws.core.dialect import Dialect, Prices, Reader, Reading, parse
 from exchange_ws.core.messages import Topic, Update
 from exchange_ws.core.recovery import Answer, Asked, Ledger, Records, States
 from exchange_ws.events import Event, Gap, Numbers
@@ -22,6 +22,8 @@ __all__ = ["UNREADABLE", "Decoder"]
 #: data that is nested as deep as can be parsed can be neither compared nor shown.
 UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 
+NO_READERS: Mapping[str, Reader] = {}  # known by identity: those of a dialect may be found out as they are needed
+NO_KEYS: Mapping[str | None, bytes] = {}
 REMEMBERED = 256  # ids a symbol, at least; a replay has at most 100 trades, all of them among the last that were delivered
 WATCHED = 64  # gaps that may still turn out repaired, the latest: a link that flaps makes one after the other
 SYMBOLS = 10_000  # of one subscription whose ids are remembered, the latest to come up: more than an exchange has
@@ -140,12 +142,12 @@ class Decoder:
         self._parse = parse
         self._direct = dialect.direct
         self._field = "" if dialect.direct is None else dialect.direct.field
-        self._readers: Mapping[str, Reader] = {}  # the short way, of those updates that may take it
+        self._readers = NO_READERS  # the short way, of those updates that may take it
         self._reading = Reading(received=0.0, numbers=numbers, topics={})
         self._symbols: frozenset[str | None] | None = None
         self._replaying = False
         self._replays: dict[bytes, Replay] = {}
-        self._replaying_keys: dict[str | None, bytes] = {}  # of topics of one channel that replay, by symbol
+        self._replaying_keys = NO_KEYS  # of topics of one channel that replay, by symbol
         self._names: Mapping[bytes, tuple[bytes, ...]] = {}  # keys of topics by the exchange's ids
         self._catch_up = dialect.catch_up
         self._ledgers: dict[bytes, Ledger] = {}  # of topics that can be asked for what they missed
@@ -180,12 +182,16 @@ class Decoder:
     def _shorten(self) -> None:
         """Which updates may take the short way? Those of which no more is to be remembered than that they were told."""
         topics = self._reading.topics.values()
-        self._replaying_keys = {}
-        if self._replaying:
-            self._replaying_keys = {topic.symbol: topic.key for topic in topics}
-        alone = len({topic.label for topic in topics}) == 1 and self._symbols is not None
-        long = self.merging or self._ledgers or (self._replaying and not alone) or any(len(k) > 1 for k in self._names.values())
-        self._readers = {} if self._direct is None or long else self._direct.readers(topics)
+        alone = self._symbols is not None and len({topic.label for topic in topics}) == 1
+        self._replaying_keys = {topic.symbol: topic.key for topic in topics} if self._replaying and alone else NO_KEYS
+        ambiguous = any(len(keys) > 1 for keys in self._names.values())
+        long = self.merging or self._ledgers or ambiguous or (self._replaying and not alone)
+        direct = None if long else self._direct
+        if direct is not None and direct.labels.isdisjoint(topic.label for topic in topics):
+            direct = None
+        self._readers = NO_READERS if direct is None else direct.readers
+        if direct is not None and not all(topic.standalone for topic in topics):
+            self._reading.prices = Prices(self._reading.numbers).__getitem__
 
     def _new_ledger(self, topic: Topic) -> Ledger | None:
         if self._catch_up is None or not self._catch_up.queries(topic, False):
@@ -209,7 +215,7 @@ class Decoder:
             What an exchange sends that its documentation does not have.
         """
         # hot path
-        if self._readers:
+        if self._readers is not NO_READERS:
             try:
                 body = self._parse(message)
                 self._reading.received = received_ns / 1e9
@@ -237,7 +243,7 @@ class Decoder:
     @property
     def reads_on(self) -> bool:
         """Whether `read_on` has a use: what it tells can be taken back."""
-        return bool(self._readers) or not (self.merging or self._replaying or self._ledgers)
+        return self._readers is not NO_READERS or not (self.merging or self._replaying or self._ledgers)
 
     def read_on(self, run: Sequence[tuple[int, Any]], told: deque[Sequence[Any]], timeless: bool) -> None:
         """
@@ -255,7 +261,7 @@ class Decoder:
         readers, field, reading = self._readers, self._field, self._reading
         replaying, replays, keys = self._replaying, self._replays, self._replaying_keys
         bodies: deque[Any] = deque()
-        if readers:
+        if readers is not NO_READERS:
             try:
                 bodies.extend(map(self._parse, [payload for _, payload in run]))
             except UNREADABLE:

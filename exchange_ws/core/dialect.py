@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NoReturn
 
 import attrs
@@ -36,11 +36,13 @@ except ImportError:  # no wheel for this interpreter
     orjson = None  # type: ignore[assignment]
 
 __all__ = [
+    "FEW",
     "CatchUp",
     "Dialect",
     "Direct",
     "Found",
     "Head",
+    "Prices",
     "Reader",
     "Reading",
     "dump",
@@ -51,7 +53,8 @@ __all__ = [
     "shown",
 ]
 
-FEW = 64  # levels of a side that are more likely a change than a whole book
+#: Levels of a side that are more likely a change, or a small book, than all of a large one: their prices are worth remembering.
+FEW = 64
 PRICES = 1024  # that a reader remembers: of the best few hundred levels of a book
 
 
@@ -87,12 +90,8 @@ class Reading:
     #: and at a delta too, never changing the former one. A key is missing before the first snapshot, and anew where deltas may
     #: be missing. Then a delta leaves it so, and tells what it has itself; the topic is stated again when all was read.
     states: dict[bytes, dict[str, Any]] = attrs.Factory(dict)
-    #: As `numbers`, of text that is likely to come again; what is read with it is remembered.
-    prices: Callable[[str], Any] = attrs.Factory(lambda reading: Prices(reading.numbers).__getitem__, takes_self=True)
-
-    def levels(self, side: Sized) -> Callable[[str], Any]:
-        """What makes numbers of the prices of *side*."""
-        return self.prices if len(side) <= FEW else self.numbers
+    #: As `numbers`, for prices of changes; what is read with it may be remembered.
+    prices: Callable[[str], Any] = attrs.Factory(lambda reading: reading.numbers, takes_self=True)
 
 
 #: The events of a parsed message.
@@ -140,7 +139,8 @@ class Direct:
     """
 
     field: str  #: whose value tells what a message is
-    readers: Callable[[Iterable[Topic]], Mapping[str, Reader]]  #: of these topics' updates, by that value
+    readers: Mapping[str, Reader]  #: by that value
+    labels: frozenset[str]  #: of the topics that have some
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange_ws.core.decoding import REMEMBERED, SYMBOLS, Decoder
-from exchange_ws.core.dialect import PRICES, Reading
+from exchange_ws.core.dialect import PRICES, Prices
 from exchange_ws.events import Gap
 
 
@@ -393,7 +393,7 @@ def test_repaired_without_what_left():
 
 def test_prices_that_come_again():
     """They are the same numbers; so many are remembered and no more, and nothing of what is no number."""
-    prices = Reading(0.0, Decimal, {}).prices
+    prices = Prices(Decimal).__getitem__
     first = prices("1.10")
     assert (True, "1.10") == (prices("1.10") is first, str(first))
     for number in range(2 * PRICES):

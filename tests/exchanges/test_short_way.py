@@ -58,7 +58,7 @@ def test_documented(exchange, words, params):
     [
         ("whitebit", ("trades", "ETH_BTC"), b'{"method":"trades_update","params":[7,[]],"id":null}'),
         ("whitebit", ("lastprice", "BTC_USDT"), b'{"method":"lastprice_update","params":["BTC_USDT","a lot"],"id":null}'),
-        ("bybit-v5", ("publicTrade.BTCUSDT",), b'{"topic":"publicTrade.ETHUSDT","ts":1,"type":"snapshot","data":[]}'),
+        ("bybit-v5", ("publicTrade.BTCUSDT",), b'{"topic":"kline.1.BTCUSDT","ts":1,"type":"snapshot","data":[]}'),
         (
             "bybit-v5",
             ("orderbook.50.BTCUSDT",),

@@ -24,7 +24,7 @@ from typing import Any, Callable
 
 import attrs
 
-from exchange_ws.core.dialect import Dialect, Direct, Head, Reader, Reading, dump, head_of, parse, shown
+from exchange_ws.core.dialect import Dialect, Direct, Head, Reading, dump, head_of, parse, shown
 from exchange_ws.core.messages import (
     LOGIN,
     REJECTED,
@@ -759,9 +759,7 @@ def _price(body: Any, reading: Reading) -> list[Event]:
     ]
 
 
-def _direct(some: Iterable[Topic]) -> dict[str, Reader]:
-    return {one.label: _price for one in some if one.label in (TICKER, TICKER_PRICE)}
-
+DIRECT = Direct("channel", dict.fromkeys((TICKER, TICKER_PRICE), _price), frozenset({TICKER, TICKER_PRICE}))
 
 PUBLIC = Dialect(
     name=NAME,
@@ -777,6 +775,6 @@ PUBLIC = Dialect(
     split=split,
     aliases=True,
     echoed=means,
-    direct=Direct("channel", _direct),
+    direct=DIRECT,
 )
 PRIVATE = attrs.evolve(PUBLIC, limits=attrs.evolve(LIMITS, connections=1))

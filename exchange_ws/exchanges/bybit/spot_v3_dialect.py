@@ -8,10 +8,10 @@ github.com/bybit-exchange/docs) unless said to be observed with other clients, o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
-from exchange_ws.core.dialect import Dialect, Direct, Head, Reader, Reading, dump, head_of, parse
+from exchange_ws.core.dialect import FEW, Dialect, Head, Reader, Reading, dump, head_of, parse
 from exchange_ws.core.messages import (
     PING,
     REJECTED,
@@ -47,7 +47,7 @@ from exchange_ws.events import (
     Ticker,
     Trade,
 )
-from exchange_ws.exchanges.bybit.common_events import DAY, ROLES, named, number, time_of
+from exchange_ws.exchanges.bybit.common_events import DAY, ROLES, direct, named, number, time_of
 
 __all__ = [
     "BATCH",
@@ -366,7 +366,8 @@ def _trade(body: dict[str, Any], trade: dict[str, Any], reading: Reading) -> Eve
 
 
 def _levels(side: Any, reading: Reading) -> tuple[tuple[Number, Number], ...]:
-    numbers, prices = reading.numbers, reading.levels(side)
+    numbers = reading.numbers
+    prices = reading.prices if len(side) <= FEW else numbers
     return tuple([(number(price, prices), number(size, numbers)) for price, size in side])
 
 
@@ -569,13 +570,7 @@ def _directly(one: _One) -> Reader:
     return lambda body, reading: [one(body, body["data"], reading)]
 
 
-#: Readers of parsed messages, by channel: of those that come often.
-_DIRECT = {"trade": _directly(_trade), "orderbook": _directly(_book)}
-
-
-def _direct(some: Iterable[Topic]) -> Mapping[str, Reader]:
-    return {topic.name: _DIRECT[topic.label] for topic in some if topic.label in _DIRECT}
-
+DIRECT = direct({"trade": _directly(_trade), "orderbook": _directly(_book)})
 
 _READERS: dict[str, Callable[[dict[str, Any], dict[str, Any], Reading], Iterable[Event]]] = {
     "trade": _read_with(_trade),
@@ -600,7 +595,7 @@ PUBLIC = Dialect(
     limits=PUBLIC_LIMITS,
     heartbeat=HEARTBEAT,
     interpret=interpret,
-    direct=Direct("topic", _direct),
+    direct=DIRECT,
 )
 PRIVATE = Dialect(
     name=NAME,

@@ -8,13 +8,13 @@ or unknown. What the data of updates mean is in `v5_events`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import attrs
 
-from exchange_ws.core.dialect import Dialect, Direct, Head, Reader, dump, head_of, parse
+from exchange_ws.core.dialect import Dialect, Head, dump, head_of, parse
 from exchange_ws.core.messages import (
     ALREADY,
     PING,
@@ -37,6 +37,7 @@ from exchange_ws.core.messages import (
     Update,
 )
 from exchange_ws.errors import UsageError
+from exchange_ws.exchanges.bybit.common_events import TOPICS_REMEMBERED
 from exchange_ws.exchanges.bybit.v5_events import DIRECT, INTERVALS, NAME, PRIVATE_READERS, READERS, interpreting
 
 __all__ = [
@@ -113,7 +114,6 @@ _SYMBOLS = {
 }
 _COIN = re.compile("[0-9A-Z]+")
 
-TOPICS_REMEMBERED = 4096  # of what came, the latest: more than most programs have at a time, and a MB at most
 SPOT_ARGS = 10  # topics of one request on spot; more are refused, and then nothing is subscribed [Connect, "Args limits"]
 MOST_ARGS = 500  # of one request elsewhere, where nothing is documented: much longer ones made connections end (observed)
 ARGS_LENGTH = 21_000  # characters of topics on one public connection, all together [Connect, "Args limits"]
@@ -570,10 +570,6 @@ def _length(topic: Topic) -> int:
     return len(topic.name) + BETWEEN
 
 
-def _direct(some: Iterable[Topic]) -> Mapping[str, Reader]:
-    return {topic.name: DIRECT[topic.label] for topic in some if topic.label in DIRECT}
-
-
 def _public(category: str, limits: Limits = _PUBLIC_LIMITS) -> Dialect:
     return Dialect(
         name=NAME,
@@ -586,7 +582,7 @@ def _public(category: str, limits: Limits = _PUBLIC_LIMITS) -> Dialect:
         limits=limits,
         heartbeat=_PUBLIC_HEARTBEAT,
         interpret=interpreting(READERS[category]),
-        direct=Direct("topic", _direct),
+        direct=DIRECT,
     )
 
 
@@ -595,6 +591,8 @@ SPOT, LINEAR, INVERSE, OPTION = _public("spot"), _public("linear"), _public("inv
 PUBLIC = {"spot": SPOT, "linear": LINEAR, "inverse": INVERSE, "option": OPTION}
 #: Of `system.status`, which has a socket of its own.
 STATUS = attrs.evolve(LINEAR, limits=Limits(dials=_DIALS, dials_of_host=True))
-PRIVATE = attrs.evolve(LINEAR, limits=_PRIVATE_LIMITS, heartbeat=_PRIVATE_HEARTBEAT, interpret=interpreting(PRIVATE_READERS))
+PRIVATE = attrs.evolve(
+    LINEAR, limits=_PRIVATE_LIMITS, heartbeat=_PRIVATE_HEARTBEAT, interpret=interpreting(PRIVATE_READERS), direct=None
+)
 #: Order entry, which has no topics.
 TRADE = attrs.evolve(PRIVATE, encode=encode_trade, limits=_TRADE_LIMITS)

@@ -17,7 +17,20 @@ from typing import Any, Callable
 
 import attrs
 
-from exchange_ws.core.dialect import CatchUp, Dialect, Direct, Found, Head, Reader, Reading, dump, head_of, parse, shown
+from exchange_ws.core.dialect import (
+    FEW,
+    CatchUp,
+    Dialect,
+    Direct,
+    Found,
+    Head,
+    Reader,
+    Reading,
+    dump,
+    head_of,
+    parse,
+    shown,
+)
 from exchange_ws.core.messages import (
     PING,
     REJECTED,
@@ -652,16 +665,18 @@ def _ticker(update: Update, reading: Reading) -> list[Event]:
 
 
 def _levels(side: Any, reading: Reading) -> tuple[tuple[Number, Number], ...]:
-    # hot path
-    numbers, prices = reading.numbers, reading.levels(side or ())
-    return tuple(
-        [
-            (prices(price), numbers(size))
-            if price.__class__ is str and size.__class__ is str
-            else (_number(price, numbers), _number(size, numbers))
-            for price, size in side or ()
-        ]
-    )
+    # hot path: a loop, which takes a sixth less than a comprehension (CPython 3.11)
+    numbers = reading.numbers
+    prices = reading.prices if side and len(side) <= FEW else numbers
+    levels = []
+    for price, size in side or ():
+        levels.append(
+            (
+                prices(price) if price.__class__ is str else _number(price, numbers),
+                numbers(size) if size.__class__ is str else _number(size, numbers),
+            )
+        )
+    return tuple(levels)
 
 
 def _book(params: Any, reading: Reading) -> list[Event]:
@@ -915,12 +930,9 @@ def _directly(read: Callable[[Any, Reading], list[Event]], market_at: int) -> Re
     return read_params
 
 
-#: Readers of parsed messages, by channel: of those that come often.
-_DIRECT = {"trades": _directly(_trades, 0), "lastprice": _directly(_last_price, 0), "depth": _directly(_book, 2)}
-
-
-def _direct(some: Iterable[Topic]) -> dict[str, Reader]:
-    return {f"{label}_update": _DIRECT[label] for label in {topic.label for topic in some} if label in _DIRECT}
+# Of parsed messages: those that come often.
+_OFTEN = {"trades": _directly(_trades, 0), "lastprice": _directly(_last_price, 0), "depth": _directly(_book, 2)}
+DIRECT = Direct("method", {f"{label}_update": read for label, read in _OFTEN.items()}, frozenset(_OFTEN))
 
 
 def queries(topic: Topic, first: bool) -> tuple[Command, ...]:
@@ -1053,5 +1065,5 @@ WHITEBIT = Dialect(
     heartbeat=HEARTBEAT,
     interpret=interpret,
     catch_up=CatchUp(queries, read, state),
-    direct=Direct("method", _direct),
+    direct=DIRECT,
 )
