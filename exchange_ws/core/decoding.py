@@ -152,7 +152,7 @@ class Decoder:
         self._catch_up = dialect.catch_up
         self._ledgers: dict[bytes, Ledger] = {}  # of topics that can be asked for what they missed
         self._ledger_keys: dict[tuple[str, str | None], bytes] = {}  # the same by what events have: channel and symbol
-        self._watches: deque[Watch] = deque(maxlen=WATCHED)
+        self._watches: list[Watch] = []
         self.merging: Mapping[bytes, Topic] = {}  #: topics whose events tell what their updates add up to, by key; replaced
         self.lacking: set[bytes] = set()  #: keys of those of which a delta came without what it adds to
         self._told: Any = None  # the newest event, kept where some topic merges
@@ -407,7 +407,7 @@ class Decoder:
             topic.key in self._ledgers or (topic.replays and (topic.key in begun or topic.key == topic.wildcard))
             for topic in topics
         ):
-            self._watches.append(Watch(gap, begun | self._ledgers.keys()))
+            self._watches = [*self._watches, Watch(gap, begun | self._ledgers.keys())][-WATCHED:]
         return waited
 
     def _tell(self, key: bytes, events: Sequence[Event]) -> None:
@@ -429,7 +429,7 @@ class Decoder:
                 else:
                     watch.gap.repaired = True
                     self.tally.repaired += 1
-        self._watches = deque(left, maxlen=WATCHED)
+        self._watches = left
 
     def _events(self, update: Update, reading: Reading, names: Mapping[bytes, tuple[bytes, ...]]) -> Sequence[Event]:
         if names:

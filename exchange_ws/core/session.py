@@ -178,18 +178,25 @@ class Pending:
 class Join:
     """One sink's wish for some topics: `needs` are those not confirmed yet, `held` keeps it off the wire for now."""
 
-    __slots__ = ("alone", "asks", "held", "late", "needs", "pending", "sink", "topics", "trial")
+    __slots__ = ("alone", "asks", "held", "late", "needs", "number", "pending", "sink", "topics", "trial")
 
     def __init__(self, sink: Sink, topics: frozenset[Topic], pending: Pending, asks: bool) -> None:
         self.sink = sink
         self.topics = topics
-        self.needs = set(topics)
-        self.late: set[Topic] = set()  # of those: their snapshot has gone to others, what was said so far brings no other
-        self.pending = pending
+        self.needs = topics
+        self.late = NOTHING  # of those: their snapshot has gone to others, and what was said so far brings no other
+        self.number = pending.serial  # in the order of which they came
+        self.pending = pending  # `DONE` once that is settled: it has a lock and a condition
         self.held = False
         self.asks = asks  # answers to what was missed are of use to it
         self.trial = True  # not confirmed since it was made: the first to be suspected of a refusal
         self.alone = (sink,)  # the route of those that nobody else wants
+
+
+#: Of joins, one for all of them: thousands that need nothing more have it.
+NOTHING: frozenset[Topic] = frozenset()
+DONE = Pending(None, 0, math.inf)
+DONE.settled = True
 
 
 class Leave:
@@ -493,19 +500,14 @@ class Session:
         for topic in topics:
             self._index.setdefault(topic.key, []).append((join, topic))
         self._hold(topics)
-        late = []
         flowing = (topics & self._stated) - self._unsure
         if flowing:
             flowing = flowing.difference(*(command.drops for command in self._said.values()))
-        for topic in flowing:
-            if topic.opens_with_snapshot and (topic.repeatable or topic.renewable):
-                join.late.add(topic)
-                continue  # needed, hence stated again, which gives the snapshot again
-            join.needs.discard(topic)
-            if topic.opens_with_snapshot:
-                late.append(topic)
-        if late:
-            self._decisions.marks.append((sink, tuple(late), False))
+        opening = frozenset(topic for topic in flowing if topic.opens_with_snapshot)
+        join.late = frozenset(topic for topic in opening if topic.repeatable or topic.renewable) or NOTHING
+        join.needs -= flowing - join.late  # those are needed, hence stated again, which gives the snapshot again
+        if opening - join.late:
+            self._decisions.marks.append((sink, tuple(opening - join.late), False))
         self._dirty.update(topic.channel for topic in join.needs)
         self._advance(join)
         self._reroute(topics - join.needs)
@@ -746,8 +748,8 @@ class Session:
         self._channels.clear()
         self.topics = self.characters = 0
         for join in self._joins:
-            join.needs = set(join.topics)
-            join.late.clear()
+            join.needs = join.topics
+            join.late = NOTHING
             join.held = False
             self._hold(join.topics)
         self._held_back.clear()
@@ -1480,7 +1482,7 @@ class Session:
     def _release(self) -> None:
         """A trial is over: the next wish that was held back for one may be tried."""
         self._held_back = {join: None for join in self._held_back if join.held and join in self._joins}
-        join = min(self._held_back, key=lambda held: held.pending.serial, default=None)
+        join = min(self._held_back, key=lambda held: held.number, default=None)
         if join is not None:
             del self._held_back[join]
             join.held = False
@@ -1535,7 +1537,7 @@ class Session:
         for join in self._concerned(topics):
             join.needs |= join.topics.intersection(topics)
             if join.late:
-                join.late.difference_update(topics)
+                join.late = join.late.difference(topics)
         self._reroute(topics)
 
     def _mark(self, topics: frozenset[Topic]) -> None:
@@ -1561,7 +1563,9 @@ class Session:
     def _advance(self, join: Join) -> None:
         """If nothing that *join* wants is to be confirmed any more, it is settled, and no trial."""
         if not join.needs:
+            join.needs = NOTHING
             self._settle(join.pending)
+            join.pending = DONE
             if join.trial:
                 join.trial = join.held = False
                 self._release()
@@ -1593,7 +1597,7 @@ class Session:
 
     def _concerned(self, topics: Iterable[Topic]) -> list[Join]:
         """Those that want any of *topics*, in the order in which they came."""
-        found = {join.pending.serial: join for topic in topics for join in self._joins_of(topic)}
+        found = {join.number: join for topic in topics for join in self._joins_of(topic)}
         return [found[serial] for serial in sorted(found)]
 
     def _is_wanted(self, topic: Topic) -> bool:

@@ -76,6 +76,8 @@ AHEAD = 32  # small messages read in one go: raw ones cost 0.1 us each instead o
 SMALL = 1024  # bytes of a message that may be followed by others so; parsed, a large one is tens of KB that have to stay warm
 SLOTS = 10_000  # of LATEST, or as many as the buffer's limit: there are fewer markets, but a push may name any set of them
 
+NOBODY: frozenset[Any] = frozenset()  # one for all subscriptions: there may be thousands, and few ever have another
+
 #: Reasons of gaps in which messages of any topic may be missing, and what the first of them means holds of the others too.
 LOSSES = ("reconnect", "overflow", "malformed", "joined late")
 
@@ -162,6 +164,9 @@ class Stream:
     `_take` and `_park` are a race that is won like this: who finds nothing to take says that it waits, and looks again, under
     the lock under which things are put there.
     """
+
+    # A dict of so many names takes 2 KiB, and there may be thousands of subscriptions. Users' own attributes are in one.
+    __slots__ = "__dict__ __weakref__ _at_hand _caller _clock _ended _guard _pid _raw _stopped error name".split()
 
     _raw: bool  # whether items are the vendor's JSON
     _guard: threading.Lock  # guards the three that `__init__` says, and what a subclass does
@@ -429,6 +434,14 @@ class Subscription(Stream):
     `_guard`, then `_consuming`.
     """
 
+    __slots__ = (
+        "_ahead _ahead_had _ahead_of _aliased _all_lags _answers _block_limit _blocked _buffer _consuming _decoded _decoder "
+        "_down _error _forget _gaps _head _ids _known _lag_due _lags _leave _limit _looked_at _markers _met _names _newest "
+        "_open_gap _overflow _parked _parse _placed _ready _recoveries _renew _renew_at _renewed _route _signal _signals "
+        "_silences _skipped _skipped_at _slots _spoiled_gap _taken _tells_renewals _topics _unasked _unreadable_told "
+        "_wants_gaps _warned_at _warnings tally"
+    ).split()
+
     def __init__(
         self,
         name: str,
@@ -463,7 +476,7 @@ class Subscription(Stream):
         # Guards the fields up to the next comment. Taken by itself and not through its condition, whose own `__enter__` is
         # Python: Ctrl-C between its taking the lock and the body would leave that taken, and the reader waiting for ever.
         self._guard = threading.Lock()
-        self._ready = threading.Condition(self._guard)
+        self._ready: threading.Condition | None = None  # at which readers wait for room; made by the first one, for most need none
         # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
         # under _guard. Consumers pop under _consuming; a reader that drops or marks takes that too.
         self._buffer: deque[tuple[int, Any]] = deque()
@@ -476,13 +489,13 @@ class Subscription(Stream):
         self._blocked = 0  # readers that wait for room
         self._error: ExchangeError | None = None
         self._down: dict[object, Gap] = {}  # connections that are lost or not whole again, with their open gaps
-        self._placed: set[object] = set()  # those of _down whose gap has its place in the buffer
+        self._placed: frozenset[object] = NOBODY  # those of _down whose gap has its place in the buffer
         self._silences: dict[tuple[object, Topic], Gap] = {}  # open gaps of topics that have fallen silent
         self._renewed: dict[tuple[object, Topic], int] = {}  # taken off the wire then, and not confirmed there again
         self._open_gap: Gap | None = None  # of an overflow that goes on: the consumer has not come to it yet
         self._spoiled_gap: Gap | None = None  # the last one of messages that no connection could read
         self._warned_at = float("-inf")
-        self._warnings: deque[tuple[Any, ...]] = deque()  # lines for the log, added to under either lock: few, see `_log`
+        self._warnings: list[tuple[Any, ...]] = []  # lines for the log, added to under either lock: few, see `_log`
         self._topics = tuple(topics)
         self._signal: Waker | None = None  # of `fileno`
         self._signals: tuple[weakref.ref[Signal], ...] = ()  # that one's, and those of merged streams; replaced, not changed
@@ -490,25 +503,25 @@ class Subscription(Stream):
         self._consuming = threading.Lock()
         self._decoder = Decoder(dialect, topics, numbers)
         self.tally = self._decoder.tally
-        self._decoded: deque[Any] = deque()  # after what is at hand
+        self._decoded: list[Any] = []  # after what is at hand; no deque: an empty one has 0.7 KiB
         # The last messages that were read ahead, and how many items each of them had: what is at hand are the last of those.
         # Empty where what is at hand is the rest of one message.
         self._ahead_of: list[tuple[int, bytes]] = []
         self._ahead_had: list[int] = []
         # Markers that an overflow pushed out of the buffer: they stand before it.
-        self._head: deque[Marker] = deque()
+        self._head: list[Marker] = []
         self._markers = 0  # in the buffer: its limit is one of messages
         self._recoveries = 0  # questions and answers in the buffer or the head
         self._answers = 0  # of them, those that may have events
-        self._unasked: set[Topic] = set()  # whose last question found no place, nor shall its answer
+        self._unasked: frozenset[Topic] = NOBODY  # whose last question found no place, nor shall its answer
         self._tells_renewals = False  # as items, to the book that is its consumer
         self._met: list[Gap] = []  # for the next event to carry, as one: by then some may have turned out repaired
         self._taken = 0
-        self._gaps: deque[Gap] = deque(maxlen=GAPS_KEPT)
+        self._gaps: list[Gap] = []
         self._skipped: Gap | None = None  # of updates that could not be read, as long as nothing else was met and it can grow
         self._skipped_at = 0  # `_taken` as of the last of them
         self._unreadable_told = False
-        self._lags: deque[float] = deque(maxlen=LAGS)  # received minus exchange time, seconds
+        self._lags: deque[float] | None = None  # received minus exchange time, seconds; None before the first
         self._all_lags = lags  # the client's, which all of its subscriptions add to: one step of the interpreter
         self._lag_due = 1  # the `_taken` from which on there is to be another sample
         self._ahead: Ahead | None = None  # of what waits, where events tell what all of it adds up to
@@ -611,7 +624,7 @@ class Subscription(Stream):
         """
         with self._consuming:
             counters = {"delivered": self._read_so_far(), "waiting": self.qsize(), **self.tally.counters()}
-            return {**counters, "lag": percentiles(self._lags)}
+            return {**counters, "lag": percentiles(self._lags or ())}
 
     @property
     def gaps(self) -> list[Gap]:
@@ -757,7 +770,7 @@ class Subscription(Stream):
                 # Lost again before it was whole. What came between stands before another gap, which may be repaired or not by
                 # what comes after it.
                 former.until = since_ns / 1e9
-                self._placed.discard(source)
+                self._placed -= {source}
             self._down[source] = gap = Gap("reconnect", since_ns / 1e9)
             with self._consuming:
                 self._keep_gap(gap)
@@ -769,7 +782,7 @@ class Subscription(Stream):
         with self._guard:
             if not self._ended and source in self._down:
                 self._resume(source, now_ns)
-                self._placed.discard(source)
+                self._placed -= {source}
                 self._down.pop(source).until = now_ns / 1e9
                 self._announce()
 
@@ -819,7 +832,7 @@ class Subscription(Stream):
         now = self._clock.time_ns() / 1e9
         with self._guard:
             self._known.pop(source, None)
-            self._placed.discard(source)
+            self._placed -= {source}
             gaps = [self._down.pop(source, None)]
             gaps += [self._silences.pop(key) for key in list(self._silences) if key[0] is source]
             self._renewed = {key: since for key, since in self._renewed.items() if key[0] is not source}
@@ -887,6 +900,11 @@ class Subscription(Stream):
             self._parked[-1].open()  # before it is forgotten: Ctrl-C may come between
             self._parked.pop()
 
+    def _wake_readers(self) -> None:
+        """Requires `_guard`. Let all readers look that wait for room."""
+        if self._ready is not None:
+            self._ready.notify_all()
+
     def _tell(self, readable: bool) -> None:
         """Requires `_guard`, so that each signal hears what is so in the order in which it was."""
         for reference in self._signals:
@@ -924,13 +942,15 @@ class Subscription(Stream):
             self._slots.clear()
             if error is not None:
                 self.error = error
-            self._ready.notify_all()
+            self._wake_readers()
             self._wake()
             self._tell(True)
 
     def _keep_gap(self, gap: Gap) -> None:
         """Requires `_consuming`."""
         self._gaps.append(gap)
+        if len(self._gaps) > GAPS_KEPT:
+            del self._gaps[0]
         self.tally.gaps += 1
 
     def _gap_here(self, reason: str, now_ns: int) -> Gap:
@@ -966,7 +986,7 @@ class Subscription(Stream):
         """Requires `_guard`. The gap stands where the stream goes on, and is open until all of its topics do."""
         gap = self._down.get(source)
         if gap is not None and source not in self._placed:
-            self._placed.add(source)
+            self._placed |= {source}
             gap.until = now_ns / 1e9
             with self._consuming:
                 self._mark(gap, now_ns)
@@ -976,11 +996,11 @@ class Subscription(Stream):
         topic = marker.what.topic
         if self._recoveries >= RECOVERIES:
             if isinstance(marker.what, Asked):
-                self._unasked.add(topic)
+                self._unasked |= {topic}
             elif marker.what.first:
                 return
         elif isinstance(marker.what, Asked):
-            self._unasked.discard(topic)
+            self._unasked -= {topic}
         if topic not in self._unasked:
             self._recoveries += 1
             self._answers += marker.telling
@@ -1063,7 +1083,7 @@ class Subscription(Stream):
         if before is None or before is gap:
             moved.append(self._open_gap)
         if moved:
-            self._head = deque(_folded([*self._head, *moved]))
+            self._head = _folded([*self._head, *moved])
 
     def _let_go(self, slot: Slot) -> None:
         """Requires `_consuming`. *slot* waits no more; a newer one of its topic may."""
@@ -1118,7 +1138,7 @@ class Subscription(Stream):
                 self._markers -= 1
                 moved.append(payload)
         if moved:
-            self._head = deque(_folded([*self._head, *moved]))
+            self._head = _folded([*self._head, *moved])
         if len(messages) > self._limit:
             dropped += len(messages) - self._limit
             messages = messages[-self._limit :]
@@ -1167,6 +1187,7 @@ class Subscription(Stream):
                 with self._consuming:
                     self._too_slow(len(messages) - put, self._clock.time_ns())
                 break
+            self._ready = self._ready or threading.Condition(self._guard)
             self._clock.wait(self._ready, remaining)
         self._blocked -= 1
         return self._clock.now() - began
@@ -1182,7 +1203,7 @@ class Subscription(Stream):
         """Log the warnings that have come up. Under no lock: a handler is a user's function, and may ask this subscription."""
         while self._warnings:
             try:
-                text, *details = self._warnings.popleft()
+                text, *details = self._warnings.pop(0)
             except IndexError:  # another thread has told it
                 return
             log.warning(text, self.name, *details)
@@ -1203,7 +1224,7 @@ class Subscription(Stream):
                     except IndexError:
                         pass  # another consumer was faster
                 if decoded:
-                    item = decoded.popleft()
+                    item = decoded.pop(0)
                     if decoded and not self._signals:
                         self._ahead_of = []
                         self._at_hand.extend(decoded)
@@ -1212,7 +1233,7 @@ class Subscription(Stream):
                         self._read_ahead()
                     break
                 if self._head:
-                    self._meet(self._head.popleft())
+                    self._meet(self._head.pop(0))
                     continue
                 try:
                     received_ns, payload = self._buffer.popleft()
@@ -1248,7 +1269,7 @@ class Subscription(Stream):
                         self._sample(events[-1])
         if self._blocked and len(self._buffer) <= self._limit // 2:
             with self._guard:
-                self._ready.notify_all()
+                self._wake_readers()
         # Who takes the last of what is readable sees here that nothing is left.
         if self._signals and not decoded and len(self._buffer) <= self._markers:
             with self._guard:
@@ -1347,7 +1368,7 @@ class Subscription(Stream):
                 if not self._raw:
                     self._decoder.unread(events)
             self._ahead_of = []
-            self._decoded.extendleft(reversed(items))
+            self._decoded[:0] = items
 
     def _sample(self, event: Event) -> None:
         """Requires `_consuming`. How old was *event* when it came? What is replayed was old before it was sent."""
@@ -1355,6 +1376,8 @@ class Subscription(Stream):
             return
         self._lag_due = self._taken + (1 if self._taken < LAG_EVERY else LAG_EVERY)
         lag = event.received - event.time
+        if self._lags is None:
+            self._lags = deque(maxlen=LAGS)
         self._lags.append(lag)
         if self._all_lags is not None:
             self._all_lags.append(lag)
@@ -1494,7 +1517,7 @@ class Subscription(Stream):
             if not self._quiet():
                 return True
             if self._blocked:  # what was taken last may have been no event, and told nobody
-                self._ready.notify_all()
+                self._wake_readers()
             if timeout == 0.0:
                 return False
             latch = Latch()

@@ -2457,6 +2457,13 @@ def test_routes_are_changed_one_by_one(monkeypatch):
     assert other is routes[b"price B"]
 
 
+def test_confirmed_wishes_keep_no_waiter():
+    """A waiter has a lock and a condition: who was confirmed needs none any more, and thousands are."""
+    talk = subscribed("price A")
+    waiting = talk.want(TWO, "price B")
+    assert [session_module.DONE, waiting] == [join.pending for join in talk.session._joins]
+
+
 def test_sinks_and_held():
     """Who was confirmed once, and what is wanted or on the wire."""
     talk = subscribed("price A")

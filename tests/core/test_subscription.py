@@ -209,6 +209,14 @@ def test_close_in_the_loop():
     assert [1, 2, 3] == found
 
 
+def test_no_dict():
+    """What a subscription has is in slots, since there may be thousands; what a user gives it is in a dict of its own."""
+    subscription = made()
+    found = [dict(vars(subscription))]
+    subscription.note = "mine"
+    assert [{}, {"note": "mine"}] == [*found, vars(subscription)]
+
+
 def test_nothing_after_the_end():
     """What comes after the end is not taken: no event, no gap, no marker."""
     subscription = made(gaps=True)
