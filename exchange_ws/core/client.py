@@ -334,16 +334,18 @@ class Client:
         # Of subscriptions that have ended: what is in their buffers may still be read, and found to be malformed.
         self._ended: list[tuple[weakref.ref[Subscription], Tally]] = []
         self._ended_limit = ENDED
-        self._round_trips: deque[float] = deque(maxlen=SAMPLES)  # of connections that are gone
+        self._round_trips: list[float] = []  # of connections that are gone, the latest
         self._lags: deque[float] = deque(maxlen=SAMPLES)  # not guarded: subscriptions add to it, in one step of the interpreter
         self._told_state = IDLE
         on_state = self._options.on_state
         self._listener = None if on_state is None else Listener(on_state, f"exchange-ws states {self.name}")
         self._closing: set[threading.Thread] = set()  # who called `close`; added to by anyone, in one step of the interpreter
         self._errands: set[Errand] = set()  # of closes that have not come to their end; changed as `_closing` is
-        self._numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()  # of subscriptions, in a recording
-        self._hidden = self._given or Secrets()  # in a recording
         self._recorder = None if self._options.record is None else self._new_recorder(self._options.record)
+        if self._recorder is not None:
+            # Of subscriptions, and what is hidden, in the recording.
+            self._numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
+            self._hidden = self._given or Secrets()
         self._closed = False  # last: until here there is nothing to close
         if "IPython" in sys.modules:
             from exchange_ws import notebook
@@ -954,7 +956,7 @@ class Client:
             if left.join(0.0):
                 told = left.stats()
                 self._past.update(told["counters"])
-                self._round_trips.extend(told["round_trips"])
+                self._round_trips = [*self._round_trips, *told["round_trips"]][-SAMPLES:]
             else:
                 self._leaving.append(left)
 

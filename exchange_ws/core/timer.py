@@ -7,7 +7,6 @@ import itertools
 import logging
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -56,7 +55,7 @@ class Timer:
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
         self._ticking: Ticking | None = None  # whose tick is under way; None once it is forgotten
-        self._resumed: deque[Ticking] = deque()  # to be told that time has passed unseen
+        self._resumed: list[Ticking] = []  # to be told that time has passed unseen
         self._looked = (0.0, 0.0)  # at both clocks, last; set anew when the thread is started
         self._asked = 0.0  # seconds of the wait since
         self._closed = False
@@ -129,7 +128,7 @@ class Timer:
                 now = self._look()
                 if self._resumed:
                     # First: what seems overdue is to be judged by who knows that all of us slept.
-                    self._ticking = entry = self._resumed.popleft()
+                    self._ticking = entry = self._resumed.pop(0)
                     return entry, entry.resumed
                 while self._heap and self._moments.get(self._heap[0][2]) != self._heap[0][0]:
                     heapq.heappop(self._heap)
