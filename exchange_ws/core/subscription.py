@@ -476,7 +476,7 @@ class Subscription(Stream):
         # Guards the fields up to the next comment. Taken by itself and not through its condition, whose own `__enter__` is
         # Python: Ctrl-C between its taking the lock and the body would leave that taken, and the reader waiting for ever.
         self._guard = threading.Lock()
-        self._ready: threading.Condition | None = None  # at which readers wait for room; made by the first one, for most need none
+        self._ready: threading.Condition | None = None  # at which readers wait for room; made by the first one that does
         # Items are (received_ns, payload); bytes as a payload are a message, anything else is a marker of ours. Readers append
         # under _guard. Consumers pop under _consuming; a reader that drops or marks takes that too.
         self._buffer: deque[tuple[int, Any]] = deque()
