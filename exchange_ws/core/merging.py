@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from exchange_ws.core.errand import join
@@ -30,7 +30,9 @@ class Turns:
         # itself and not through its condition, for Ctrl-C's sake.
         self.guard = threading.Lock()
         self.ready = threading.Condition(self.guard)
-        self.queue: deque[int] = deque()  # members with something to read, or with an end that was not met yet
+        # Members with something to read, or with an end that was not met yet: which is next, and whether one is there, are one
+        # step each, however many there are.
+        self.queue: OrderedDict[int, None] = OrderedDict()
         self.errors: deque[ExchangeError] = deque()  # that ended members, to be raised before anything else is taken
         self.over = False  # nothing more will come: all members have ended, or `close` was called
         self.waker: Waker | None = None  # of `fileno`
@@ -68,7 +70,7 @@ class Place:
         turns = self._turns
         with turns.guard:
             if not turns.over and self._number not in turns.queue:
-                turns.queue.append(self._number)
+                turns.queue[self._number] = None
                 turns.show()
 
     def clear(self) -> None:
@@ -76,7 +78,7 @@ class Place:
         turns = self._turns
         with turns.guard:
             if self._number in turns.queue:
-                turns.queue.remove(self._number)
+                del turns.queue[self._number]
                 turns.show()
 
 
@@ -101,8 +103,9 @@ class Merged(Stream):
         #: The members, also those that have ended.
         self.subscriptions = subscriptions
         self._turns = Turns()
-        self._guard = self._turns.guard  # guards `_left` too
+        self._guard = self._turns.guard  # guards the next two too
         self._left = set(range(len(subscriptions)))  # members whose end was not met yet
+        self._read: set[int] = set()  # members that were read since all that had come was taken last
         self._places = [Place(self._turns, number) for number in self._left]
         self._raw = any(subscription._raw for subscription in subscriptions)
         first, more = subscriptions[0], len(subscriptions) - 1
@@ -195,8 +198,9 @@ class Merged(Stream):
                     raise error
                 if not turns.queue:
                     raise LookupError
-                number = turns.queue[0]
-                turns.queue.rotate(-1)  # before it is served, in one step: what comes next may be Ctrl-C
+                number = next(iter(turns.queue))
+                self._read.add(number)
+                turns.queue.move_to_end(number)  # before it is served, in one step: what comes next may be Ctrl-C
             subscription = self.subscriptions[number]
             ended = subscription._ended
             try:
@@ -219,8 +223,7 @@ class Merged(Stream):
                     turns.errors.append(_named(subscription._error, subscription.name))
                 self._left.discard(number)
                 turns.show()
-            if number in turns.queue:
-                turns.queue.remove(number)
+            turns.queue.pop(number, None)
 
     def _park(self, timeout: float | None) -> bool:
         turns = self._turns
@@ -240,8 +243,14 @@ class Merged(Stream):
                 turns.show()
 
     def _caught_up(self) -> None:
-        for subscription in self.subscriptions:
+        with self._turns.guard:
+            read, self._read = self._read, set()
+        for number in read:
+            subscription = self.subscriptions[number]
             subscription._caught_up()
+            if subscription._decoder.lacking:  # it may not have been time to ask for it
+                with self._turns.guard:
+                    self._read.add(number)
 
     def _log(self) -> None:
         for subscription in self.subscriptions:
@@ -268,13 +277,15 @@ def merge(*subscriptions: Subscription) -> Merged:
     takes = "takes the subscriptions that a client's subscribe returns, each once"
     if not subscriptions:
         raise UsageError(f"merge: {takes}; there is none")
-    for number, one in enumerate(subscriptions):
+    met = set()
+    for one in subscriptions:
         if isinstance(one, Merged):
             raise UsageError(f"merge: {takes}, and no merged stream; give it that one's members, *merged.subscriptions")
         if not isinstance(one, Subscription):
             raise UsageError(f"merge: {takes}, not {one!r}")
-        if any(one is former for former in subscriptions[:number]):
+        if one in met:
             raise UsageError(f"merge: {takes}; {one.name} is there twice")
+        met.add(one)
     return Merged(subscriptions)
 
 

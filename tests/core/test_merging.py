@@ -255,6 +255,18 @@ def test_threads(restless, how, consumers, signalled):
 # Waiting and ending ----------------------------------------------------------------------------------------------------------
 
 
+def test_catching_up_looks_at_who_was_read(monkeypatch):
+    """Who has a thousand members and takes a message of one of them does not look through all when that is done."""
+    one, two, three = members("ABC")
+    stream = merge(one, two, three)
+    looked: list[Subscription] = []
+    monkeypatch.setattr(Subscription, "_caught_up", lambda self: looked.append(self))
+    put(two, 1)
+    assert (["B1"], [two]) == (drained(stream), looked)
+    put(three, 2)
+    assert (["C2"], [two, three]) == (drained(stream), looked)
+
+
 def test_waits_for_any():
     """Who waits wakes for an event of any member; nobody polls."""
     clock = HeldClock()
