@@ -28,18 +28,7 @@ from exchange_ws.core.dialect import Dialect
 from exchange_ws.core.errand import Errand
 from exchange_ws.core.messages import Command, Limits, Pace, Topic
 from exchange_ws.core.recording import Secrets, Tap, fields_of
-from exchange_ws.core.session import (
-    BETWEEN,
-    CLOSE_WAIT_S,
-    CLOSED,
-    CONNECTING,
-    OPEN,
-    PING_FRAME,
-    RECONNECTING,
-    Backoff,
-    Pending,
-    Session,
-)
+from exchange_ws.core.session import CLOSE_WAIT_S, CLOSED, CONNECTING, OPEN, PING_FRAME, RECONNECTING, Backoff, Pending, Session
 from exchange_ws.core.subscription import DROP_OLDEST, LATEST, OVERFLOWS, RAISE, Listener, Subscription, percentiles
 from exchange_ws.core.timer import Timer
 from exchange_ws.errors import (
@@ -1164,7 +1153,7 @@ class Room:
         if topics is not None and self._topics >= topics:
             return False
         # As JSON a list of names has its brackets, and one comma less.
-        if characters is not None and self._characters + len(topic.name) + BETWEEN + 1 > characters:
+        if characters is not None and self._characters + topic.characters + 1 > characters:
             return False
         return self._fits(self._alike(topic.channel), topic)
 
@@ -1173,7 +1162,7 @@ class Room:
         if not self.has(topic):
             self._new.setdefault(topic.channel, set()).add(topic)
             self._topics += 1
-            self._characters += len(topic.name) + BETWEEN
+            self._characters += topic.characters
         self.placed.append(topic)
 
     def _alike(self, channel: str) -> Iterator[Topic]:

@@ -155,7 +155,7 @@ class OrderBook:
     @property
     def best_bid(self) -> Number | None:
         """The highest price that is bid; None if nothing is. Its size is in ``bids[0]``."""
-        if self._news or self._behind:
+        if self._news or self._behind:  # hot path: `_refresh` asks too, this saves the call
             self._refresh()
         with self._lock:
             return self._book.best_bid
@@ -163,7 +163,7 @@ class OrderBook:
     @property
     def best_ask(self) -> Number | None:
         """The lowest price that is asked; None if nothing is. Its size is in ``asks[0]``."""
-        if self._news or self._behind:
+        if self._news or self._behind:  # hot path: `_refresh` asks too, this saves the call
             self._refresh()
         with self._lock:
             return self._book.best_ask

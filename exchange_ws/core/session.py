@@ -106,7 +106,6 @@ GONE_S = 60.0  # for which updates under an id that was dropped are known as lat
 GONE = 1024  # such ids, the latest
 NOBODYS = 1024  # ids that calls were told and nobody here wants, the latest: none may be taken for another statement's
 CROWDS = 64  # routes to several subscriptions that are remembered, to be one object where they are the same
-BETWEEN = 3  # characters around each name in a list of JSON: two quotes and a comma
 LEARNED = 10_000  # symbols of all-symbols topics that get a route of their own; more are parsed twice, never lost
 LATE_S = 3.0  # seen so long after a deadline: this process stood still, since no busy machine holds a thread up so long
 RENEW_WAIT_S = 10.0  # for the answers that are on their way on a link that the exchange wants to be replaced
@@ -186,7 +185,7 @@ class Join:
         self.needs = topics
         self.late = NOTHING  # of those: their snapshot has gone to others, and what was said so far brings no other
         self.number = pending.serial  # in the order of which they came
-        self.pending = pending  # `DONE` once that is settled: it has a lock and a condition
+        self.pending = pending  # `DONE` once that is settled: it has a latch
         self.held = False
         self.asks = asks  # answers to what was missed are of use to it
         self.trial = True  # not confirmed since it was made: the first to be suspected of a refusal
@@ -1051,7 +1050,7 @@ class Session:
                 self.routes[key] = self._every_route[key]
 
     def _add_route(self, key: bytes, wildcard: bytes) -> None:
-        """What `_reroute` would find for *key*, just learned. For each of ten thousand symbols that would take a minute."""
+        """What `_reroute_all` would find for *key*, just learned. For each of ten thousand symbols that would take a minute."""
         sinks = self._every_route.get(wildcard)
         if sinks is None or key in self._index:
             self._reroute_all()
@@ -1625,7 +1624,7 @@ class Session:
             if topic not in there:
                 there.add(topic)
                 self.topics += 1
-                self.characters += len(topic.name) + BETWEEN
+                self.characters += topic.characters
 
     def _let_loose(self, topics: Iterable[Topic]) -> None:
         """Those of *topics* that are neither wanted nor perhaps on the wire are forgotten."""
@@ -1636,7 +1635,7 @@ class Session:
             if topic in there:
                 there.remove(topic)
                 self.topics -= 1
-                self.characters -= len(topic.name) + BETWEEN
+                self.characters -= topic.characters
                 if not there:
                     del self._channels[topic.channel]
 

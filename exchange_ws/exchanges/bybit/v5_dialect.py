@@ -117,8 +117,8 @@ _COIN = re.compile("[0-9A-Z]+")
 SPOT_ARGS = 10  # topics of one request on spot; more are refused, and then nothing is subscribed [Connect, "Args limits"]
 MOST_ARGS = 500  # of one request elsewhere, where nothing is documented: much longer ones made connections end (observed)
 ARGS_LENGTH = 21_000  # characters of topics on one public connection, all together [Connect, "Args limits"]
-# Characters around each, quotes and a comma, and around all. Whether these count is unknown; with them we are on the safe side.
-BETWEEN, AROUND = 3, 1
+# Characters around all of a list. Whether these, or those around each topic, count is unknown; with them it is the safe side.
+AROUND = 1
 
 #: What kind of no a code is [WebSocket Trade, "Error codes"]. Others say what is wrong with the request, as unknown ones are
 #: taken to: parameters (10001), the time stamp (10002), operation or category (10404), an id twice (20006), orders (110xxx and
@@ -545,11 +545,11 @@ def _batches(some: frozenset[Topic], count: int) -> Iterator[list[Topic]]:
         batch: list[Topic] = []
         length = AROUND
         for topic in kinds[kind]:
-            length += _length(topic)
+            length += topic.characters
             if batch and (len(batch) == count or length > ARGS_LENGTH):
                 yield batch
                 batch = []
-                length = AROUND + _length(topic)
+                length = AROUND + topic.characters
             batch.append(topic)
         yield batch
 
@@ -564,10 +564,6 @@ def _kind(topic: Topic) -> str:
 def fits(others: Iterable[Topic], topic: Topic) -> bool:
     """Topics do not disturb each other; how many may be on one connection is in its limits."""
     return True
-
-
-def _length(topic: Topic) -> int:
-    return len(topic.name) + BETWEEN
 
 
 def _public(category: str, limits: Limits = _PUBLIC_LIMITS) -> Dialect:
